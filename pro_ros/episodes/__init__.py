@@ -1,0 +1,1 @@
+"""Logged runs: bags and tables in, episodes with outcomes and events out."""

@@ -1,0 +1,1 @@
+"""The operator: encoders, fusion, temporal model, heads, checkpoint."""

@@ -1,0 +1,104 @@
+"""Configuration of the operator, stored in every checkpoint (``model:`` in a training file)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pro_ros.config import StrictModel
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+
+class NumericEncoderConfig(StrictModel):
+    """Encoder of state, telemetry and action vectors.
+
+    ``piecewise``: each number becomes its position among quantile bins of the training data
+    (piecewise-linear encoding, Gorishniy et al. 2022), which resists outliers and long tails.
+    ``standard``: (x - mean) / deviation.
+    """
+
+    embedding: Literal["piecewise", "standard"] = "piecewise"
+    bins: int = Field(16, ge=2, le=128, description="Quantile bins of the piecewise embedding")
+    hidden: int = Field(0, ge=0, le=4096, description="Hidden width; 0: one linear layer")
+
+
+class VisualEncoderConfig(StrictModel):
+    """Encoder of camera frames.
+
+    ``compact``: a small convolutional network trained from scratch. ``huggingface``: any vision
+    model of the transformers library by name or local path, frozen unless ``train_backbone``,
+    with a trained adapter on its pooled features (extra ``huggingface``).
+    """
+
+    kind: Literal["compact", "huggingface"] = "compact"
+    model: str = Field("", description="Name or path for kind huggingface")
+    train_backbone: bool = False
+    channels: tuple[int, ...] = Field((16, 32, 64), min_length=1, max_length=6)
+
+    @model_validator(mode="after")
+    def _model_named(self) -> VisualEncoderConfig:
+        if (self.kind == "huggingface") != bool(self.model):
+            raise ValueError("'model' is needed for kind huggingface and for no other")
+        return self
+
+
+class TextEncoderConfig(StrictModel):
+    """Frozen encoder of goal and context text.
+
+    ``hashing``: built in, no download: signed hashing of words and character n-grams.
+    ``huggingface``: mean-pooled states of any language model by name or path.
+    """
+
+    kind: Literal["hashing", "huggingface"] = "hashing"
+    model: str = ""
+    size: int = Field(64, ge=8, le=4096, description="Vector size of kind hashing")
+
+    @model_validator(mode="after")
+    def _model_named(self) -> TextEncoderConfig:
+        if (self.kind == "huggingface") != bool(self.model):
+            raise ValueError("'model' is needed for kind huggingface and for no other")
+        return self
+
+
+class TemporalConfig(StrictModel):
+    """Causal model over the last ``window`` fused tokens.
+
+    ``taps``: a tapped delay line, one weight matrix per lag, then residual layers.
+    ``attention``: causal self-attention over the window with a ring of keys and values.
+    """
+
+    kind: Literal["taps", "attention"] = "taps"
+    window: int = Field(8, ge=1, le=4096, description="K, steps that the operator remembers")
+    layers: int = Field(2, ge=1, le=16)
+    heads: int = Field(4, ge=1, le=32, description="Attention heads")
+
+
+class OperatorConfig(StrictModel):
+    """Size and shape of the operator. Capacity is kept small on purpose: it is a critic."""
+
+    width: int = Field(64, ge=8, le=2048, description="Width of tokens and latent")
+    members: int = Field(8, ge=1, le=64, description="Ensemble members that share weights")
+    dropout: Probability = 0.1
+    modality_dropout: Probability = Field(
+        0.1, description="Chance that a whole modality is masked in a training sequence"
+    )
+    horizons: tuple[float, ...] = Field(
+        (1.0, 2.0, 5.0), min_length=1, description="Risk horizons H [s], increasing"
+    )
+    termination_within: float = Field(
+        1.0, gt=0, description="'About to end' means within so many seconds [s]"
+    )
+    numeric: NumericEncoderConfig = NumericEncoderConfig()
+    visual: VisualEncoderConfig = VisualEncoderConfig()
+    text: TextEncoderConfig = TextEncoderConfig()
+    temporal: TemporalConfig = TemporalConfig()
+
+    @model_validator(mode="after")
+    def _sensible(self) -> OperatorConfig:
+        if list(self.horizons) != sorted(set(self.horizons)) or self.horizons[0] <= 0:
+            raise ValueError("'horizons' must be positive and increasing")
+        if self.temporal.kind == "attention" and self.width % self.temporal.heads:
+            raise ValueError("'width' must be divisible by 'temporal.heads'")
+        return self

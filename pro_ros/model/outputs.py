@@ -1,0 +1,78 @@
+"""What the operator says, as tensors (training) and as plain numbers (an assessment)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Raw outputs of the heads. E: ensemble members, B: batch, T: steps, M: modes, K: bins.
+
+    ``value`` [E, B, T]: completion potential V(h_t), in units of reward.
+    ``termination`` [E, B, T]: logit of P(d_t = 1 | h_t).
+    ``success`` [E, B, T]: logit of P(success | d_t = 1, h_t).
+    ``hazard`` [E, B, T, M, K]: logit of the discrete-time hazard of mode m in bin k.
+    """
+
+    value: Tensor
+    termination: Tensor
+    success: Tensor
+    hazard: Tensor
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What PRO says at one step (spec: operator.md, "Heads"). All probabilities in [0, 1].
+
+    ``value``: V(h_t). ``progress``: V(h_t) - V(h_{t-1}), 0 at the first step after a reset.
+    ``termination``: P(d_t = 1 | h_t). ``success``: P(success | d_t = 1, h_t).
+    ``risk`` [H]: P(any failure within each horizon). ``mode_risk`` [M, H]: the same per mode.
+    ``mode_distribution`` [M + 1]: which mode comes first within the longest horizon, and last
+    the probability that none comes; sums to 1.
+    ``spread``: standard deviation over ensemble members of the risk at the longest horizon.
+    """
+
+    t_ns: int
+    value: float
+    progress: float
+    termination: float
+    success: float
+    risk: npt.NDArray[np.float64]
+    mode_risk: npt.NDArray[np.float64]
+    mode_distribution: npt.NDArray[np.float64]
+    spread: float
+
+
+def cumulative_risk(hazard_logits: Tensor) -> Tensor:
+    """P(event of mode m within horizon k) = 1 - prod_{j<=k} (1 - h_j): [..., M, K] -> same.
+
+    Computed in log space, so that small risks keep their precision and the result is monotone
+    in k (spec: operator.md, "risk").
+    """
+    return -torch.expm1(torch.cumsum(torch.nn.functional.logsigmoid(-hazard_logits), dim=-1))
+
+
+def any_mode_risk(hazard_logits: Tensor) -> Tensor:
+    """P(event of any mode within horizon k): [..., M, K] -> [..., K]."""
+    survival = torch.nn.functional.logsigmoid(-hazard_logits).sum(dim=-2)
+    return -torch.expm1(torch.cumsum(survival, dim=-1))
+
+
+def mode_distribution(hazard_logits: Tensor) -> Tensor:
+    """Which mode comes first within the last horizon, none last: [..., M, K] -> [..., M + 1].
+
+    Modes compete within a bin in proportion to their hazards.
+    """
+    hazard = torch.sigmoid(hazard_logits)
+    bin_risk = -torch.expm1(torch.nn.functional.logsigmoid(-hazard_logits).sum(dim=-2))
+    after = torch.cumprod(1.0 - bin_risk, dim=-1)
+    before = torch.cat([torch.ones_like(after[..., :1]), after[..., :-1]], dim=-1)
+    share = hazard / hazard.sum(dim=-2, keepdim=True).clamp_min(1e-30)
+    first = (share * (before * bin_risk).unsqueeze(-2)).sum(dim=-1)
+    return torch.cat([first, after[..., -1:]], dim=-1)

@@ -1,0 +1,1 @@
+"""The operator at work: stepping and assessing, one sample at a time."""

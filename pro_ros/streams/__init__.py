@@ -1,0 +1,1 @@
+"""Samples from a robot: stream specs, decoders, ring buffers, windows."""

@@ -1,0 +1,1 @@
+"""Objectives, comparisons, the training loop, calibration."""
