@@ -8,6 +8,7 @@ nearest known one.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,19 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pro_ros.errors import ProError, SpecError, suggest
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which only true and false are booleans (YAML 1.2), so that ``on:`` is a key."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 class StrictModel(BaseModel):
@@ -26,9 +40,7 @@ class StrictModel(BaseModel):
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-def load_model(
-    path: Path | str, model: type[ModelT], error: type[ProError] = SpecError
-) -> ModelT:
+def load_model(path: Path | str, model: type[ModelT], error: type[ProError] = SpecError) -> ModelT:
     """Read a YAML or JSON file into ``model``.
 
     Raises
@@ -44,7 +56,7 @@ def load_model(
         reason = exc.strerror if isinstance(exc, OSError) else "not a text file"
         raise error(f"{path}: cannot be read: {reason}") from exc
     try:
-        raw = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        raw = json.loads(text) if path.suffix == ".json" else yaml.load(text, _Loader)
     except (yaml.YAMLError, json.JSONDecodeError) as exc:
         mark = getattr(exc, "problem_mark", None)
         line = mark.line + 1 if mark is not None else getattr(exc, "lineno", 1)

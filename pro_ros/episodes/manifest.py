@@ -9,13 +9,13 @@ A data set is a folder::
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
 from pro_ros.config import StrictModel
 
-FORMAT = "pro_ros/dataset/1"
+FORMAT: Final = "pro_ros/dataset/1"
 
 Outcome = Literal["success", "failure", "unknown"]
 
@@ -50,7 +50,8 @@ class Episode(StrictModel):
 
     ``[start_ns, end_ns)`` on the recording's receipt clock. ``attempt`` counts from 1 and
     ``retry_of`` names the episode that this one repeats. ``group`` keeps episodes together when
-    a data set is split (a pose, a day, a site).
+    a data set is split (a pose, a day, a site). ``end_seen`` is false where a gap or the end of
+    the log cut the episode short: how and when it ended is then not known.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Episode(StrictModel):
     group: str = ""
     attempt: Annotated[int, Field(ge=1)] = 1
     retry_of: str | None = None
+    end_seen: bool = True
     attributes: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -73,13 +75,19 @@ class Episode(StrictModel):
 
 
 class RecordingEntry(StrictModel):
-    """A recording of the data set: a path relative to the manifest, or absolute."""
+    """A recording of the data set: a path relative to the manifest, or absolute.
+
+    After ``#`` the path may name one of many runs: the prefix of an NPZ file's arrays, or the
+    number of a LeRobot episode. ``[start_ns, end_ns)`` on the receipt clock. ``absent``: streams
+    of the stream file that it lacks.
+    """
 
     id: str
     path: str
     start_ns: int
     end_ns: int
     source: str = Field("", description="The file that it was imported from")
+    absent: tuple[str, ...] = ()
 
 
 class Manifest(StrictModel):
@@ -111,7 +119,5 @@ class Manifest(StrictModel):
                     f"event '{event.name}' names unknown recording '{event.recording}'"
                 )
             if event.episode is not None and event.episode not in episodes:
-                raise ValueError(
-                    f"event '{event.name}' names unknown episode '{event.episode}'"
-                )
+                raise ValueError(f"event '{event.name}' names unknown episode '{event.episode}'")
         return self

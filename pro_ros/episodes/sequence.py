@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from pro_ros.episodes.manifest import Episode, Event
+from pro_ros.episodes.manifest import ENDS_KNOWLEDGE, Episode, Event
 from pro_ros.streams.sample import BoolArray, ByteArray, FloatArray
 
 
@@ -51,4 +52,24 @@ class Sequence:
         return len(self.t_ns)
 
 
-__all__ = ["BoolArray", "ByteArray", "FloatArray", "Sequence"]
+def events_of(
+    events: Iterable[Event], episodes: Iterable[Episode], first_ns: int, known_until_ns: int
+) -> tuple[Event, ...]:
+    """The events that matter for steps from ``first_ns`` on, in the given order.
+
+    Those that last or begin between ``first_ns`` and ``known_until_ns``, and earlier
+    interventions after which no episode has begun yet.
+    """
+    begins = [e.start_ns for e in episodes if e.start_ns <= first_ns]
+
+    def matters(event: Event) -> bool:
+        if event.start_ns > known_until_ns:
+            return False
+        if event.end_ns >= first_ns:
+            return True
+        return event.kind in ENDS_KNOWLEDGE and not any(b > event.end_ns for b in begins)
+
+    return tuple(e for e in events if matters(e))
+
+
+__all__ = ["BoolArray", "ByteArray", "FloatArray", "Sequence", "events_of"]

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pro_ros.config import StrictModel
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
+Activation = Literal["none", "relu", "gelu", "silu"]
 
 
 class NumericEncoderConfig(StrictModel):
@@ -22,6 +23,12 @@ class NumericEncoderConfig(StrictModel):
     embedding: Literal["piecewise", "standard"] = "piecewise"
     bins: int = Field(16, ge=2, le=128, description="Quantile bins of the piecewise embedding")
     hidden: int = Field(0, ge=0, le=4096, description="Hidden width; 0: one linear layer")
+    feature_dropout: Probability = Field(
+        0.1, description="Chance that a feature is masked in a training sequence"
+    )
+    column_dropout: Probability = Field(
+        0.0, description="Chance that one column of the embedding is dropped at a training step"
+    )
 
 
 class VisualEncoderConfig(StrictModel):
@@ -72,7 +79,14 @@ class TemporalConfig(StrictModel):
     kind: Literal["taps", "attention"] = "taps"
     window: int = Field(8, ge=1, le=4096, description="K, steps that the operator remembers")
     layers: int = Field(2, ge=1, le=16)
+    hidden: int = Field(0, ge=0, le=4096, description="Width behind the tokens; 0: 'width'")
     heads: int = Field(4, ge=1, le=32, description="Attention heads")
+    lag_dropout: Probability = Field(
+        0.1, description="Chance that a tap is dropped at a training step (kind taps)"
+    )
+    members_from: Literal["taps", "layers"] = Field(
+        "taps", description="Where ensemble members part: at the taps, or behind them (kind taps)"
+    )
 
 
 class OperatorConfig(StrictModel):
@@ -81,6 +95,8 @@ class OperatorConfig(StrictModel):
     width: int = Field(64, ge=8, le=2048, description="Width of tokens and latent")
     members: int = Field(8, ge=1, le=64, description="Ensemble members that share weights")
     dropout: Probability = 0.1
+    activation: Activation = Field("silu", description="Between layers")
+    token_activation: Activation = Field("none", description="Of the fused token")
     modality_dropout: Probability = Field(
         0.1, description="Chance that a whole modality is masked in a training sequence"
     )
@@ -99,6 +115,11 @@ class OperatorConfig(StrictModel):
     def _sensible(self) -> OperatorConfig:
         if list(self.horizons) != sorted(set(self.horizons)) or self.horizons[0] <= 0:
             raise ValueError("'horizons' must be positive and increasing")
-        if self.temporal.kind == "attention" and self.width % self.temporal.heads:
-            raise ValueError("'width' must be divisible by 'temporal.heads'")
+        if self.temporal.kind == "attention" and self.latent_width % self.temporal.heads:
+            raise ValueError("the width of the attention must be divisible by 'temporal.heads'")
         return self
+
+    @property
+    def latent_width(self) -> int:
+        """Width of the temporal latent h_t."""
+        return self.temporal.hidden or self.width

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outputs:
     """Raw outputs of the heads. E: ensemble members, B: batch, T: steps, M: modes, K: bins.
 
@@ -47,6 +47,43 @@ class Assessment:
     mode_risk: npt.NDArray[np.float64]
     mode_distribution: npt.NDArray[np.float64]
     spread: float
+
+
+@dataclass(frozen=True)
+class Assessments:
+    """Assessments of consecutive steps as arrays; meaning and units as in :class:`Assessment`.
+
+    T: steps, H: horizons, M: modes. ``t_ns`` int64 ``[T]``; all others float64: ``value``,
+    ``progress``, ``termination``, ``success``, ``spread`` ``[T]``, ``risk`` ``[T, H]``,
+    ``mode_risk`` ``[T, M, H]``, ``mode_distribution`` ``[T, M + 1]``.
+    """
+
+    t_ns: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float64]
+    progress: npt.NDArray[np.float64]
+    termination: npt.NDArray[np.float64]
+    success: npt.NDArray[np.float64]
+    risk: npt.NDArray[np.float64]
+    mode_risk: npt.NDArray[np.float64]
+    mode_distribution: npt.NDArray[np.float64]
+    spread: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.t_ns)
+
+    def at(self, index: int) -> Assessment:
+        """The assessment of one step."""
+        return Assessment(
+            t_ns=int(self.t_ns[index]),
+            value=float(self.value[index]),
+            progress=float(self.progress[index]),
+            termination=float(self.termination[index]),
+            success=float(self.success[index]),
+            risk=self.risk[index],
+            mode_risk=self.mode_risk[index],
+            mode_distribution=self.mode_distribution[index],
+            spread=float(self.spread[index]),
+        )
 
 
 def cumulative_risk(hazard_logits: Tensor) -> Tensor:

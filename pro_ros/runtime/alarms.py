@@ -33,3 +33,29 @@ def alarm_onsets(
         return above.astype(np.int64)
     silence = np.diff(t_ns[above]) > round(refractory_s * 1e9)
     return above[np.concatenate([[True], silence])].astype(np.int64)
+
+
+class Alarm:
+    """The same, one step at a time: is the alarm on?
+
+    It goes on where the score reaches the threshold, and off once the score has been below for
+    longer than the refractory time; every step at which it goes on is one of
+    :func:`alarm_onsets`, and there are no others.
+    """
+
+    def __init__(self, threshold: float, refractory_s: float) -> None:
+        self.threshold = threshold
+        self._refractory_ns = round(refractory_s * 1e9)
+        self._above_ns: int | None = None
+
+    def update(self, t_ns: int, score: float) -> bool:
+        """Take the score of the next step; true while the alarm is on."""
+        if score >= self.threshold:
+            self._above_ns = t_ns
+        elif self._above_ns is not None and t_ns - self._above_ns > self._refractory_ns:
+            self._above_ns = None
+        return self._above_ns is not None
+
+    def reset(self) -> None:
+        """Off, as before the first step."""
+        self._above_ns = None

@@ -1,0 +1,316 @@
+"""Recordings as arrays over steps, made by the same stepper that replay and the node use."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence as Seq
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pro_ros.episodes.dataset import Dataset
+from pro_ros.episodes.manifest import Episode, Event
+from pro_ros.episodes.mark_reader import read_marks
+from pro_ros.episodes.marks import episode_begins
+from pro_ros.episodes.segment import timing_streams
+from pro_ros.episodes.sequence import Sequence, events_of
+from pro_ros.errors import DataError
+from pro_ros.files import atomic_file, storage_error
+from pro_ros.streams.sample import Sample, Step
+from pro_ros.streams.spec import RobotSpec
+from pro_ros.streams.stepper import Stepper
+
+Progress = Callable[[float], None]
+"""Called with the share of the work that is done, rising from 0 to 1."""
+
+CHUNK = 4096
+"""Steps per block while arrays grow."""
+
+
+def sequences(
+    dataset: Dataset, progress: Progress | None = None, cache: Path | None = None
+) -> list[Sequence]:
+    """All sequences of a data set, recording by recording.
+
+    Parameters
+    ----------
+    cache
+        Folder for camera frames, which are then memory-mapped instead of held in memory. The
+        caller removes it when the sequences are no longer used.
+
+    Raises
+    ------
+    DataError
+        A recording is missing or damaged, or the data set gives no step at all.
+    """
+    spans = [max(1, r.end_ns - r.start_ns) for r in dataset.manifest.recordings]
+    total, done = sum(spans), 0
+    found: list[Sequence] = []
+    for entry, span in zip(dataset.manifest.recordings, spans, strict=True):
+
+        def report(share: float, before: int = done, size: int = span) -> None:
+            if progress is not None:
+                progress((before + share * size) / total)
+
+        with dataset.recording(entry.id) as recording:
+            by_events = dataset.spec.episodes.by == "events"
+            begins = episode_begins(read_marks(recording)[0]) if by_events else []
+            found += recording_sequences(
+                entry.id,
+                recording.samples(),
+                dataset.spec,
+                [e for e in dataset.manifest.episodes if e.recording == entry.id],
+                [e for e in dataset.manifest.events if e.recording == entry.id],
+                entry.end_ns - 1,
+                report,
+                cache,
+                begins,
+            )
+        done += span
+        report(0.0, done, 0)
+    if not found:
+        raise DataError(f"{dataset.path}: no recording gives a step: look at step and gap")
+    return found
+
+
+def recording_sequences(
+    recording_id: str,
+    samples: Iterable[Sample],
+    spec: RobotSpec,
+    episodes: Seq[Episode],
+    events: Seq[Event],
+    known_until_ns: int,
+    progress: Progress | None = None,
+    cache: Path | None = None,
+    begins: Seq[int] = (),
+) -> list[Sequence]:
+    """Step through one recording and stack the steps, a new sequence at every restart.
+
+    A sequence knows the future until the next gap or ``known_until_ns`` (the last sample),
+    whichever comes first; a restart that is not a gap (``episodes.reset``) does not end it. Its
+    events are those that overlap what it knows, before its first step included where they still
+    last. An intervention does not cut a sequence, since the operator's memory goes on; that
+    nothing is known after it is said by :func:`pro_ros.episodes.labels.knowledge`.
+
+    Parameters
+    ----------
+    samples
+        In order of receipt.
+    episodes, events
+        Of this recording, in order of time.
+    begins
+        When EpisodeEvents begin an episode, with ``by: events`` [ns].
+    """
+    stepper = Stepper(spec)
+    stacks: list[_Stack] = []
+    gaps: list[int] = []
+
+    def take(steps: list[Step]) -> None:
+        for step in steps:
+            if step.restart or not stacks:
+                if stacks:
+                    stacks[-1].close()
+                stacks.append(_Stack(spec, cache))
+            stacks[-1].add(step)
+
+    next_begin = 0
+    for sample in _watched(samples, spec, gaps, known_until_ns, progress):
+        while next_begin < len(begins) and begins[next_begin] <= sample.receipt_ns:
+            stepper.begin_episode(begins[next_begin])
+            next_begin += 1
+        take(stepper.feed(sample))
+    take(stepper.flush())
+    if stacks:
+        stacks[-1].close()
+    return [
+        _sequence(f"{recording_id}#{number}", stack, episodes, events, gaps, known_until_ns)
+        for number, stack in enumerate(stacks)
+    ]
+
+
+def _watched(
+    samples: Iterable[Sample],
+    spec: RobotSpec,
+    gaps: list[int],
+    end_ns: int,
+    progress: Progress | None,
+) -> Iterator[Sample]:
+    """Pass samples on, noting the last one before each gap and how far the reading is."""
+    timing = timing_streams(spec)
+    gap_ns = round(spec.gap * 1e9)
+    heard: int | None = None
+    first: int | None = None
+    for count, sample in enumerate(samples):
+        if sample.stream in timing:
+            if heard is not None and sample.receipt_ns - heard > gap_ns:
+                gaps.append(heard)
+            heard = sample.receipt_ns
+        first = sample.receipt_ns if first is None else first
+        if progress is not None and count % 1000 == 0 and end_ns > first:
+            progress(min(1.0, (sample.receipt_ns - first) / (end_ns - first)))
+        yield sample
+    if heard is not None:
+        gaps.append(heard if end_ns - heard > gap_ns else end_ns)
+
+
+def _sequence(
+    name: str,
+    stack: _Stack,
+    episodes: Seq[Episode],
+    events: Seq[Event],
+    gaps: list[int],
+    known_until_ns: int,
+) -> Sequence:
+    t_ns = stack.t_ns()
+    first, last = int(t_ns[0]), int(t_ns[-1])
+    known = next((g for g in gaps if g >= last), known_until_ns)
+    here = [e for e in episodes if e.start_ns <= last and e.end_ns > first]
+    index = np.full(len(t_ns), -1, dtype=np.int32)
+    present: list[Episode] = []
+    for episode in here:
+        a, b = np.searchsorted(t_ns, [episode.start_ns, episode.end_ns])
+        if b > a:
+            index[a:b] = len(present)
+            present.append(episode)
+    return Sequence(
+        id=name,
+        t_ns=t_ns,
+        values=stack.values(),
+        mask=stack.masks(),
+        episode=index,
+        episodes=tuple(present),
+        events=events_of(events, episodes, first, known),
+        known_until_ns=known,
+        frames={name: f.array() for name, f in stack.frames.items()},
+        frame_mask=stack.frame_masks(),
+    )
+
+
+class _Blocks:
+    """A two-dimensional array that grows in blocks of :data:`CHUNK` rows."""
+
+    def __init__(self, width: int, dtype: npt.DTypeLike) -> None:
+        self._shape = (CHUNK, width)
+        self._dtype = dtype
+        self._blocks: list[npt.NDArray[Any]] = []
+        self._used = 0
+
+    def add(self, row: npt.ArrayLike) -> None:
+        at = self._used % CHUNK
+        if at == 0:
+            self._blocks.append(np.empty(self._shape, dtype=self._dtype))
+        self._blocks[-1][at] = row
+        self._used += 1
+
+    def array(self) -> npt.NDArray[Any]:
+        """Rows so far ``[N, width]``."""
+        if not self._blocks:
+            return np.empty((0, self._shape[1]), dtype=self._dtype)
+        return np.concatenate(self._blocks)[: self._used]
+
+
+class _Frames:
+    """Frames of one camera, in memory or in a file of the cache folder."""
+
+    def __init__(self, shape: tuple[int, int, int], cache: Path | None) -> None:
+        self._shape = shape
+        self._blank = bytes(int(np.prod(shape)))
+        self._count = 0
+        self._parts: list[bytes] = []
+        self._path: Path | None = None
+        self._file: Any = None
+        if cache is not None:
+            cache.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed by close()
+                dir=cache, prefix="frames-", suffix=".u8", delete=False
+            )
+            self._path = Path(self._file.name)
+
+    def add(self, frame: npt.NDArray[np.uint8] | None) -> None:
+        pixels = self._blank if frame is None else frame.tobytes()
+        if self._file is None:
+            self._parts.append(pixels)
+        else:
+            self._file.write(pixels)
+        self._count += 1
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def array(self) -> npt.NDArray[np.uint8]:
+        """uint8 ``[N, 3, H, W]``; zeros where there was no frame."""
+        shape = (self._count, *self._shape)
+        if self._path is not None:
+            return np.memmap(self._path, dtype=np.uint8, mode="r", shape=shape)
+        return np.frombuffer(b"".join(self._parts), dtype=np.uint8).reshape(shape)
+
+
+class _Stack:
+    """The steps of one sequence while it grows."""
+
+    def __init__(self, spec: RobotSpec, cache: Path | None) -> None:
+        layout = spec.layout
+        self._cache = cache
+        self._t = _Blocks(1, np.int64)
+        self._values = {m: _Blocks(len(names), np.float32) for m, names in layout.items()}
+        self._masks = {m: _Blocks(len(names), np.bool_) for m, names in layout.items()}
+        self._frame_masks = {c: _Blocks(1, np.bool_) for c in spec.cameras}
+        self.frames = {
+            name: _Frames((3, image.height, image.width), cache)
+            for name, image in spec.cameras.items()
+        }
+
+    def add(self, step: Step) -> None:
+        self._t.add(step.t_ns)
+        for modality, blocks in self._values.items():
+            blocks.add(step.values[modality])
+            self._masks[modality].add(step.mask[modality])
+        for camera, frames in self.frames.items():
+            frame = step.frames.get(camera)
+            self._frame_masks[camera].add(frame is not None)
+            try:
+                frames.add(frame)
+            except OSError as exc:
+                raise storage_error(self._cache or Path(), exc) from exc
+
+    def close(self) -> None:
+        """No step follows."""
+        for frames in self.frames.values():
+            frames.close()
+
+    def t_ns(self) -> npt.NDArray[np.int64]:
+        return self._t.array()[:, 0]
+
+    def values(self) -> dict[str, npt.NDArray[np.float32]]:
+        return {m: b.array() for m, b in self._values.items()}
+
+    def masks(self) -> dict[str, npt.NDArray[np.bool_]]:
+        return {m: b.array() for m, b in self._masks.items()}
+
+    def frame_masks(self) -> dict[str, npt.NDArray[np.bool_]]:
+        return {c: b.array()[:, 0] for c, b in self._frame_masks.items()}
+
+
+def save_steps_parquet(seq: Sequence, spec: RobotSpec, path: Path | str) -> None:
+    """Write what the operator sees as one Parquet table, a row per step.
+
+    Columns ``t_ns``, ``episode`` (id, null outside any), and every feature of
+    ``RobotSpec.layout``, null where absent. Frames are left out.
+    """
+    names = np.array([*(e.id for e in seq.episodes), None], dtype=object)
+    columns: dict[str, Any] = {
+        "t_ns": pa.array(seq.t_ns),
+        "episode": pa.array(names[seq.episode].tolist(), type=pa.string()),
+    }
+    for modality, features in spec.layout.items():
+        for i, feature in enumerate(features):
+            absent = ~seq.mask[modality][:, i]
+            columns[feature] = pa.array(seq.values[modality][:, i], mask=absent)
+    with atomic_file(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)

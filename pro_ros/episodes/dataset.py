@@ -1,0 +1,327 @@
+"""A data set: a folder with ``manifest.json``, ``streams.yaml`` and the recordings, or links."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from pro_ros.config import load_model
+from pro_ros.episodes.attempts import link_retries
+from pro_ros.episodes.lerobot import is_lerobot, load_lerobot, open_lerobot_episode
+from pro_ros.episodes.manifest import Episode, Manifest, RecordingEntry
+from pro_ros.episodes.mark_reader import read_marks
+from pro_ros.episodes.outcome_table import apply_outcomes
+from pro_ros.episodes.reading import AllowMissing, Recording
+from pro_ros.episodes.recording import open_recording
+from pro_ros.episodes.segment import Segmentation, segment
+from pro_ros.errors import DataError, suggest
+from pro_ros.files import atomic_dir
+from pro_ros.streams.spec import RobotSpec, load_spec
+
+MANIFEST = "manifest.json"
+STREAMS = "streams.yaml"
+RECORDINGS = "recordings"
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recording that goes into a data set.
+
+    ``path`` may end in ``#<run>``, as in :class:`~pro_ros.episodes.manifest.RecordingEntry`.
+    ``copy`` puts a copy of the file or folder into the data set; otherwise it stays where it is
+    and the data set holds its absolute path.
+    """
+
+    id: str
+    path: Path
+    copy: bool = False
+
+
+def open_run(
+    path: Path | str, spec: RobotSpec, *, allow_missing: AllowMissing = False
+) -> Recording:
+    """Open a recording, or one of many runs in it, by a path as in a manifest.
+
+    ``<file>.npz#<prefix>`` is the run whose arrays begin with the prefix, and
+    ``<LeRobot data set>#<number>`` an episode of it; anything else is left to
+    :func:`~pro_ros.episodes.recording.open_recording`.
+
+    Raises
+    ------
+    DataError, SpecError
+        As :func:`~pro_ros.episodes.recording.open_recording`.
+    """
+    place, run = split_run(path)
+    if is_lerobot(place):
+        return open_lerobot_episode(place, run, spec, allow_missing=allow_missing)
+    return open_recording(place, spec, table_prefix=run, allow_missing=allow_missing)
+
+
+def split_run(path: Path | str) -> tuple[Path, str]:
+    """Split ``<path>#<run>``; a path that exists as it is has no run."""
+    path = Path(path)
+    if path.exists() or "#" not in str(path):
+        return path, ""
+    place, _, run = str(path).rpartition("#")
+    return Path(place), run
+
+
+class Dataset:
+    """A data set on disk, read with :meth:`load`.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    spec
+        Its stream file.
+    manifest
+        Its recordings, episodes and events.
+    """
+
+    def __init__(self, path: Path, spec: RobotSpec, manifest: Manifest) -> None:
+        self.path = path
+        self.spec = spec
+        self.manifest = manifest
+
+    @classmethod
+    def load(cls, path: Path | str) -> Dataset:
+        """Read a data set's folder (or its ``manifest.json``).
+
+        Raises
+        ------
+        DataError
+            It is not there, or its manifest is damaged.
+        SpecError
+            Its stream file is wrong.
+        """
+        path = Path(path)
+        folder = path.parent if path.name == MANIFEST else path
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder")
+        if not (folder / MANIFEST).is_file():
+            raise DataError(f"{folder}: not a data set: it has no {MANIFEST}")
+        manifest = load_model(folder / MANIFEST, Manifest, DataError)
+        return cls(folder, load_spec(folder / STREAMS), manifest)
+
+    def entry(self, recording: str) -> RecordingEntry:
+        """The manifest's entry of a recording."""
+        for entry in self.manifest.recordings:
+            if entry.id == recording:
+                return entry
+        known = [r.id for r in self.manifest.recordings]
+        raise DataError(f"{self.path}: no recording '{recording}'{suggest(recording, known)}")
+
+    def locate(self, recording: str) -> Path:
+        """Path of a recording, ``#<run>`` included.
+
+        Raises
+        ------
+        DataError
+            It is not there.
+        """
+        entry = self.entry(recording)
+        path = self.path / entry.path
+        if not split_run(path)[0].exists():
+            raise DataError(
+                f"{self.path / MANIFEST}: recording '{recording}' is missing: "
+                f"no such file or folder: {split_run(path)[0]}"
+            )
+        return path
+
+    def recording(self, recording: str) -> Recording:
+        """Open a recording for reading; use it as a context manager."""
+        absent = self.entry(recording).absent
+        return open_run(self.locate(recording), self.spec, allow_missing=absent)
+
+    def fingerprint(self) -> str:
+        """Hexadecimal SHA-256 over manifest, stream file and the content of the recordings.
+
+        It does not depend on where the recordings lie. Read once, then remembered.
+        """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        manifest = self.manifest.model_dump(mode="json")
+        for entry in manifest["recordings"]:
+            entry["path"] = split_run(entry["path"])[1]
+            entry["source"] = ""
+        for part in (manifest, self.spec.model_dump(mode="json")):
+            digest.update(json.dumps(part, sort_keys=True).encode())
+        # Many runs may share one file: its content counts once.
+        places = [split_run(self.locate(r.id))[0] for r in self.manifest.recordings]
+        for place in dict.fromkeys(places):
+            for file in _files(place):
+                digest.update(str(file.relative_to(place)).encode() + b"\0")
+                with file.open("rb") as content:
+                    while block := content.read(1 << 20):
+                        digest.update(block)
+        return digest.hexdigest()
+
+
+def _files(place: Path) -> Iterator[Path]:
+    """All files of a recording, in an order that does not depend on the file system."""
+    if place.is_file():
+        yield place
+        return
+    yield from sorted(p for p in place.rglob("*") if p.is_file() and not p.name.startswith("."))
+
+
+@dataclass(frozen=True)
+class Created:
+    """A new data set and, per recording, what segmentation had to say."""
+
+    dataset: Dataset
+    segmentations: tuple[Segmentation, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Lines about events outside any episode and episodes left out."""
+        return tuple(line for s in self.segmentations for line in (*s.outside, *s.skipped))
+
+
+def create_dataset(
+    out: Path | str,
+    name: str,
+    spec: RobotSpec,
+    sources: Sequence[Source],
+    *,
+    outcomes: Path | str | None = None,
+    outcome_columns: Mapping[str, str] | None = None,
+    allow_missing: AllowMissing = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Created:
+    """Segment recordings and write them down as a data set, all or nothing.
+
+    A source that is a LeRobot data set gives one recording per episode, read in place.
+
+    Parameters
+    ----------
+    out
+        Folder to be made.
+    outcomes, outcome_columns
+        A CSV file for :func:`~pro_ros.episodes.outcome_table.apply_outcomes`.
+    allow_missing
+        Streams that a recording may lack.
+    progress
+        Called with the share of recordings that are done.
+
+    Raises
+    ------
+    DataError
+        A recording cannot be read or is empty, two have the same id, or the CSV file is wrong.
+    StorageError
+        ``out`` exists and ``overwrite`` is false, or it cannot be written.
+    """
+    out = Path(out)
+    runs = [run for source in sources for run in _runs(source)]
+    if not runs:
+        raise DataError(f"{out}: a data set needs at least one recording")
+    _check_ids(runs)
+    with atomic_dir(out, overwrite=overwrite) as folder:
+        entries: list[RecordingEntry] = []
+        found: list[Segmentation] = []
+        for number, run in enumerate(runs):
+            entry, segmentation = _take(run, spec, folder, allow_missing)
+            entries.append(entry)
+            found.append(segmentation)
+            if progress is not None:
+                progress((number + 1) / len(runs))
+        episodes = [e for s in found for e in s.episodes]
+        if outcomes is not None:
+            episodes = apply_outcomes(outcomes, episodes, outcome_columns)
+        if spec.episodes.by == "file":
+            episodes = _link_files(episodes, runs, spec.episodes.retry_within)
+        manifest = Manifest(
+            name=name,
+            attribution=spec.attribution,
+            recordings=tuple(entries),
+            episodes=tuple(episodes),
+            events=tuple(e for s in found for e in s.events),
+        )
+        text = yaml.safe_dump(
+            spec.model_dump(mode="json", exclude_defaults=True),
+            sort_keys=False,
+            allow_unicode=True,
+        )
+        (folder / STREAMS).write_text(text, encoding="utf-8")
+        (folder / MANIFEST).write_text(
+            json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n",
+            encoding="utf-8",
+        )
+    return Created(Dataset.load(out), tuple(found))
+
+
+def _runs(source: Source) -> list[Source]:
+    """A LeRobot data set as a whole becomes its episodes; anything else is one run."""
+    place, run = split_run(source.path)
+    if run or not is_lerobot(place):
+        return [source]
+    numbers = load_lerobot(place).episodes
+    return [Source(f"{source.id}-{n:06d}", Path(f"{place}#{n}")) for n in numbers]
+
+
+def _check_ids(runs: Sequence[Source]) -> None:
+    seen: set[str] = set()
+    for run in runs:
+        if not run.id or any(c in run.id for c in "/\\#") or run.id.startswith("."):
+            raise DataError(f"{run.path}: '{run.id}' cannot be a recording's id: no '/', '#', '.'")
+        if run.id in seen:
+            raise DataError(f"{run.path}: two recordings have the id '{run.id}'")
+        seen.add(run.id)
+
+
+def _take(
+    run: Source, spec: RobotSpec, folder: Path, allow_missing: AllowMissing
+) -> tuple[RecordingEntry, Segmentation]:
+    """Segment one recording and put it, or its path, into the data set's folder."""
+    place, name = split_run(run.path)
+    with open_run(run.path, spec, allow_missing=allow_missing) as recording:
+        marks, lines = read_marks(recording)
+        try:
+            found = segment(run.id, recording.samples(), spec, marks)
+        except DataError as exc:
+            raise exc if str(place) in str(exc) else DataError(f"{place}: {exc}") from exc
+        absent = recording.absent
+    if run.copy:
+        target = folder / RECORDINGS / run.id
+        target.mkdir(parents=True)
+        if place.is_dir():
+            shutil.copytree(place, target, dirs_exist_ok=True)
+            kept = Path(RECORDINGS, run.id)
+        else:
+            shutil.copy2(place, target)
+            kept = Path(RECORDINGS, run.id, place.name)
+    else:
+        kept = place.resolve()
+    entry = RecordingEntry(
+        id=run.id,
+        path=f"{kept.as_posix()}#{name}" if name else kept.as_posix(),
+        start_ns=found.start_ns,
+        end_ns=found.end_ns,
+        source=place.name,
+        absent=absent,
+    )
+    return entry, replace(found, skipped=(*lines, *found.skipped))
+
+
+def _link_files(
+    episodes: Sequence[Episode], runs: Sequence[Source], within_s: float | None
+) -> list[Episode]:
+    """Link retries that are recordings of their own. LeRobot's pauses are not known."""
+    timed = {r.id for r in runs if not is_lerobot(split_run(r.path)[0])}
+    by_time = sorted((e for e in episodes if e.recording in timed), key=lambda e: e.start_ns)
+    linked = {e.id: e for e in link_retries(by_time, within_s)}
+    return [linked.get(e.id, e) for e in episodes]

@@ -1,0 +1,163 @@
+"""Calibration as a checkpoint keeps it, and what it does to the raw outputs.
+
+Fitting is in :mod:`pro_ros.training`. Here is only what run time needs: probabilities are
+averaged over ensemble members, and the logit of that average is shifted and scaled (Platt 1999).
+Hazards are scaled per mode and not per horizon, so that risk stays monotone in the horizon and
+the distribution over modes stays coherent with it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from pro_ros.config import StrictModel
+from pro_ros.model.outputs import (
+    Assessments,
+    Outputs,
+    any_mode_risk,
+    cumulative_risk,
+    mode_distribution,
+)
+
+
+class Affine(StrictModel):
+    """``slope * logit + intercept``; a positive slope keeps the order."""
+
+    slope: float = Field(1.0, gt=0)
+    intercept: float = 0.0
+
+
+class AlarmThreshold(StrictModel):
+    """A threshold on a risk, what was asked of it, and the counts that the promise rests on."""
+
+    target: str = Field(..., description="'any' or a failure mode")
+    horizon: float = Field(..., gt=0, description="The risk's horizon H [s]")
+    criterion: Literal["miss_rate", "false_alarms_per_hour"]
+    requested: float = Field(..., gt=0, description="What was asked for")
+    threshold: float = Field(..., ge=0, description="An alarm begins where the risk reaches it")
+    episodes: int = Field(..., ge=0, description="Held-out episodes it rests on")
+    events: int = Field(..., ge=0, description="Events in them")
+    hours: float = Field(..., ge=0, description="Time in them [h]")
+    confidence: float | None = Field(
+        None, gt=0, lt=1, description="Probability that the promise holds; None: on average"
+    )
+    refractory_s: float = Field(..., ge=0, description="Time below that ends an alarm [s]")
+    method: str = Field(..., description="How the threshold was found, for the report")
+
+
+class Calibration(StrictModel):
+    """Calibration of one checkpoint. A mode that is not listed is left as it is."""
+
+    hazard: dict[str, Affine] = Field(default_factory=dict, description="Per failure mode")
+    termination: Affine = Affine()
+    success: Affine = Affine()
+    alarms: tuple[AlarmThreshold, ...] = ()
+    episodes: int = Field(0, ge=0, description="Held-out episodes that it rests on")
+    failures: int = Field(0, ge=0, description="Those of them that failed")
+    events: dict[str, int] = Field(default_factory=dict, description="Events per failure mode")
+    hours: float = Field(0.0, ge=0, description="Time in the held-out episodes [h]")
+
+    @property
+    def fitted(self) -> bool:
+        """Whether any probability was calibrated."""
+        scaled = [*self.hazard.values(), self.termination, self.success]
+        return any(scale != Affine() for scale in scaled)
+
+
+def mean_logit(logits: Tensor) -> Tensor:
+    """Logit of the probability averaged over members: float64 ``[E, ...] -> [...]``.
+
+    Both tails are averaged, so that it is exact for very small and very large probabilities.
+    """
+    return (logits.sigmoid().mean(dim=0) / (-logits).sigmoid().mean(dim=0)).log()
+
+
+class Assess:
+    """Turns raw outputs into calibrated numbers (:class:`Assessments`).
+
+    Parameters
+    ----------
+    calibration
+        How far the logits are shifted and scaled.
+    modes
+        Failure modes, in the order of the outputs.
+    bins
+        Number of horizons.
+    """
+
+    def __init__(self, calibration: Calibration, modes: tuple[str, ...], bins: int) -> None:
+        self.shape = (len(modes), bins)
+        scales = [calibration.termination, calibration.success]
+        for mode in modes:
+            scales += [calibration.hazard.get(mode, Affine())] * bins
+        self.slope = torch.tensor([s.slope for s in scales], dtype=torch.float64)
+        self.intercept = torch.tensor([s.intercept for s in scales], dtype=torch.float64)
+
+    @torch.no_grad()
+    def packed(
+        self,
+        packed: Tensor,
+        t_ns: npt.NDArray[np.int64],
+        restart: npt.NDArray[np.bool_] | None = None,
+        previous: float | None = None,
+    ) -> Assessments:
+        """Assess what the heads gave side by side: float64 ``[E, T, 3 + M K]`` on the CPU.
+
+        Parameters
+        ----------
+        t_ns
+            int64 ``[T]``: time of each step [ns].
+        restart
+            bool ``[T]``: memory was empty before the step; None: nowhere but at the first step.
+        previous
+            Value at the step before the first one; None: there is none.
+        """
+        value = packed[..., 0].mean(dim=0).numpy()
+        progress = np.empty_like(value)
+        progress[1:] = value[1:] - value[:-1]
+        progress[:1] = 0.0 if previous is None else value[:1] - previous
+        if restart is not None:
+            progress[restart] = 0.0
+        logits = torch.addcmul(self.intercept, mean_logit(packed[..., 1:]), self.slope)
+        ends = logits[:, :2].sigmoid().numpy()
+        hazard = logits[:, 2:].unflatten(-1, self.shape)
+        members = torch.addcmul(self.intercept[2:], packed[..., 3:], self.slope[2:])
+        # No event of any mode in any bin: what the risk at the longest horizon comes down to.
+        survival = logsigmoid(-members).sum(dim=-1).exp()
+        return Assessments(
+            t_ns=t_ns,
+            value=value,
+            progress=progress,
+            termination=ends[:, 0],
+            success=ends[:, 1],
+            risk=any_mode_risk(hazard).numpy(),
+            mode_risk=cumulative_risk(hazard).numpy(),
+            mode_distribution=mode_distribution(hazard).numpy(),
+            spread=survival.std(dim=0, correction=0).numpy(),
+        )
+
+
+def assess(
+    outputs: Outputs,
+    calibration: Calibration,
+    modes: tuple[str, ...],
+    t_ns: npt.NDArray[np.int64],
+    restart: npt.NDArray[np.bool_] | None = None,
+    previous: float | None = None,
+) -> Assessments:
+    """Turn raw outputs of one sequence into calibrated numbers.
+
+    ``outputs`` are of a batch of one, ``[E, 1, T, ...]``; ``modes`` are the failure modes in
+    their order. The other parameters are those of :meth:`Assess.packed`.
+    """
+    raw = [outputs.value, outputs.termination, outputs.success]
+    packed = torch.cat([torch.stack(raw, dim=-1), outputs.hazard.flatten(-2)], dim=-1)
+    judge = Assess(calibration, modes, outputs.hazard.shape[-1])
+    return judge.packed(packed[:, 0].detach().cpu().double(), t_ns, restart, previous)

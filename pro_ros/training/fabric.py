@@ -1,0 +1,36 @@
+"""Devices, precision and processes, through Lightning Fabric."""
+
+from __future__ import annotations
+
+import torch
+from lightning_fabric import Fabric
+
+from pro_ros.errors import ProError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def launch(device: str, devices: int, precision: str) -> Fabric:
+    """A launched Fabric; with several devices, one process for each.
+
+    Raises
+    ------
+    ProError
+        The device does not exist here.
+    """
+    if device not in DEVICES:
+        raise ProError(f"device '{device}' is not known: use one of {', '.join(DEVICES)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ProError("device 'cuda' is not available: no CUDA device, or a CPU build of torch")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ProError("device 'mps' is not available on this machine")
+    if device == "cuda" and devices > torch.cuda.device_count():
+        raise ProError(f"{devices} CUDA devices asked for, {torch.cuda.device_count()} are here")
+    fabric = Fabric(
+        accelerator=device,
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        precision=precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric

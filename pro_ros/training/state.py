@@ -1,0 +1,101 @@
+"""Saving a training run so that it goes on after a kill as if nothing had happened.
+
+Tensors are in one safetensors file, everything else in its header as JSON: nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+from pro_ros.errors import CheckpointError
+from pro_ros.files import atomic_file
+
+FORMAT = "pro_ros/training-state/1"
+
+
+def save_state(
+    path: Path,
+    modules: Mapping[str, Mapping[str, Tensor]],
+    optimiser: Optimizer,
+    rng: np.random.Generator,
+    progress: Mapping[str, Any],
+    fingerprint: str,
+) -> None:
+    """Write the state of a run atomically.
+
+    ``modules`` are state dicts by name, ``progress`` is JSON-serialisable (epoch, best loss),
+    ``fingerprint`` identifies data and configuration.
+    """
+    tensors: dict[str, Tensor] = {
+        f"{name}/{key}": tensor.detach().cpu().contiguous().clone()
+        for name, state in modules.items()
+        for key, tensor in state.items()
+    }
+    optimiser_state = optimiser.state_dict()
+    for number, state in optimiser_state["state"].items():
+        for key, tensor in state.items():
+            tensors[f"optimiser/{number}/{key}"] = tensor.detach().cpu().contiguous().clone()
+    tensors["torch_rng"] = torch.get_rng_state()
+    header = {
+        "format": FORMAT,
+        "fingerprint": fingerprint,
+        "progress": json.dumps(dict(progress)),
+        "numpy_rng": json.dumps(rng.bit_generator.state),
+    }
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, metadata=header)
+
+
+def load_state(
+    path: Path,
+    optimiser: Optimizer,
+    rng: np.random.Generator,
+    fingerprint: str,
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Read a state, restoring ``optimiser`` and both random generators.
+
+    Returns the modules' state dicts and the progress.
+
+    Raises
+    ------
+    CheckpointError
+        The file is damaged, or belongs to other data or another configuration.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as exc:
+        raise CheckpointError(f"{path}: not a readable training state: {exc}") from exc
+    if header.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: expected format {FORMAT}, got {header.get('format')}")
+    if header.get("fingerprint") != fingerprint:
+        raise CheckpointError(
+            f"{path}: belongs to other data or another configuration; "
+            "remove it or train into another folder"
+        )
+    modules: dict[str, dict[str, Tensor]] = {}
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        name, _, rest = key.partition("/")
+        if name == "optimiser":
+            number, _, moment = rest.partition("/")
+            moments.setdefault(int(number), {})[moment] = tensor
+        elif rest:
+            modules.setdefault(name, {})[rest] = tensor
+    state = optimiser.state_dict()
+    state["state"] = moments
+    optimiser.load_state_dict(state)
+    torch.set_rng_state(tensors["torch_rng"])
+    rng.bit_generator.state = json.loads(header["numpy_rng"])
+    return modules, json.loads(header["progress"])
