@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# Small models on shared cores: more threads only wait for each other.
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parent.parent
 

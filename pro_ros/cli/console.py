@@ -19,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pro_ros.errors import ProError
+
 err = Console(stderr=True)
 out = Console()
 
@@ -28,7 +30,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 class Advance(Protocol):
     """Called with how far the work has come, out of the bar's total."""
 
-    def __call__(self, completed: float, note: str = "") -> None: ...
+    def __call__(self, completed: float, note: str = "") -> None:
+        """Show how much is done, and a note beside the bar."""
+        ...
 
 
 @contextmanager
@@ -49,6 +53,33 @@ def progress(title: str, total: float | None = None) -> Iterator[Advance]:
             bar.update(task, completed=completed, note=note)
 
         yield advance
+
+
+def say(text: str, **style: Any) -> None:
+    """Print one line of result, unwrapped, so that it can be searched and cut."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True, **style)
+
+
+def note(text: str) -> None:
+    """Print one line that a person should read, on stderr."""
+    err.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True, style="yellow")
+
+
+def pairs(texts: list[str], option: str) -> dict[str, str]:
+    """``["sku=A7"]`` becomes ``{"sku": "A7"}``.
+
+    Raises
+    ------
+    ProError
+        A text is not of the form key=value.
+    """
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ProError(f"{option} {text!r}: expected key=value")
+        found[key] = value
+    return found
 
 
 def print_json(document: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from pro_ros.cli.console import err, out
+from pro_ros.cli.console import note, say
 
 
 def command(
@@ -27,6 +27,6 @@ def command(
     with atomic_file(output) as temporary:
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
         temporary.write_text(text, encoding="utf-8")
-    for note in notes:
-        err.print("note:", note, markup=False)
-    out.print(f"{output}: {len(document['streams'])} streams", markup=False, highlight=False)
+    for line in notes:
+        note(line)
+    say(f"{output}: {len(document['streams'])} streams")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pro_ros.cli.console import JsonOption, err, out, print_json, progress
+from pro_ros.cli.console import JsonOption, note, print_json, progress, say
 
 
 def command(
@@ -74,14 +74,11 @@ def command(
         )
         return
     for line in created.warnings:
-        err.print("note:", line, markup=False)
+        note(line)
     shown = ", ".join(f"{n} {outcome}" for outcome, n in counts.items() if n)
-    out.print(
+    say(
         f"{output}: {len(manifest.recordings)} recordings, {len(manifest.episodes)} episodes "
-        f"({shown}), {len(manifest.events)} events",
-        markup=False,
-        highlight=False,
-    )
+        f"({shown}), {len(manifest.events)} events")
 
 
 def _parent(output: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pro_ros.cli.console import JsonOption, err, out, print_json, progress
+from pro_ros.cli.console import JsonOption, note, print_json, progress, say
 from pro_ros.errors import StorageError
 
 
@@ -69,20 +69,15 @@ def command(
             }
         )
         return
-    for note in training.notes:
-        err.print("note:", note, markup=False)
+    for line in training.notes:
+        note(line)
     history = training.history
-    out.print(f"{output}: model {document.model_id}", markup=False, highlight=False)
-    out.print(
+    say(f"{output}: model {document.model_id}")
+    say(
         f"  best of {len(history.epochs)} epochs: {history.best_epoch}, "
-        f"loss {history.best_loss:.4f} on validation episodes",
-        highlight=False,
-    )
+        f"loss {history.best_loss:.4f} on validation episodes")
     for alarm in document.calibration.alarms:
-        out.print(
+        say(
             f"  alarm on {alarm.target} within {alarm.horizon:g} s: threshold "
             f"{alarm.threshold:.4f} promises {alarm.criterion.replace('_', ' ')} "
-            f"{alarm.requested:g} ({alarm.events} events, {alarm.hours:.2f} h)",
-            highlight=False,
-            markup=False,
-        )
+            f"{alarm.requested:g} ({alarm.events} events, {alarm.hours:.2f} h)")

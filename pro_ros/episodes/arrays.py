@@ -145,17 +145,20 @@ def _watched(
     gap_ns = round(spec.gap * 1e9)
     heard: int | None = None
     first: int | None = None
+    last = 0
+    silent = False
     for count, sample in enumerate(samples):
+        now = sample.receipt_ns
+        first = now if first is None else first
+        if heard is not None and not silent and now - heard > gap_ns:
+            gaps.append(last)
+            silent = True
         if sample.stream in timing:
-            if heard is not None and sample.receipt_ns - heard > gap_ns:
-                gaps.append(heard)
-            heard = sample.receipt_ns
-        first = sample.receipt_ns if first is None else first
+            heard, silent = now, False
+        last = now
         if progress is not None and count % 1000 == 0 and end_ns > first:
-            progress(min(1.0, (sample.receipt_ns - first) / (end_ns - first)))
+            progress(min(1.0, (now - first) / (end_ns - first)))
         yield sample
-    if heard is not None:
-        gaps.append(heard if end_ns - heard > gap_ns else end_ns)
 
 
 def _sequence(

@@ -122,14 +122,15 @@ def _worth_keeping(
     lines: list[str] = []
     short = 0
     least = spec.episodes.min_duration
+    seen = {span.attempt for span in spans if span.samples}
     for span in spans:
-        if span.samples == 0 or span.end_ns <= span.start_ns:
+        if span.attempt not in seen:
             lines.append(
                 f"{recording}: episode '{span.key}' at {span.start_ns} ns is empty: left out"
             )
-        elif (span.end_ns - span.start_ns) / 1e9 < least:
+        elif span.samples and (span.end_ns - span.start_ns) / 1e9 < least:
             short += 1
-        else:
+        elif span.samples:
             kept.append(span)
     if short:
         lines.append(

@@ -183,6 +183,8 @@ class BagRecording(Recording):
     def _messages(self, wanted: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
         counts = dict.fromkeys((c.id for c in wanted), 0)
         for item in guarded(self._reader.messages(connections=wanted), self.path):
+            if not isinstance(item[2], bytes) or not isinstance(item[1], int):
+                raise damaged(self.path, ValueError("a message has no time or no content"))
             counts[item[0].id] += 1
             yield item
         for connection in wanted:
@@ -265,12 +267,21 @@ def open_reader(path: Path) -> Any:
             hint = "; try 'ros2 bag reindex' or 'mcap recover'"
             reader = Reader(_storage(path))
         reader.open()
+        _check_names(reader)
     except ProError:
         raise
     except Exception as exc:
         # As in 'guarded': a damaged file makes the library fail in any way.
         raise damaged(path, exc, hint) from exc
     return reader
+
+
+def _check_names(reader: Any) -> None:
+    """A damaged index may give a name of any type and content; say so while opening."""
+    for connection in reader.connections:
+        for name in (connection.topic, connection.msgtype):
+            if not isinstance(name, str) or not name.isprintable():
+                raise ValueError("a topic has no proper name or type")
 
 
 def _is_open(reader: Any) -> bool:

@@ -16,6 +16,8 @@ from pro_ros.streams.spec import RobotSpec
 class Span:
     """A stretch of one attempt that no gap interrupts.
 
+    It may hold no samples of inputs, and so be no episode, but tell how its attempt went on.
+
     ``attempt``: number of the attempt in the recording, the same for all its parts. ``key``:
     what tells it apart (the counter's value, the episode_id). ``end_seen``: false where a gap or
     the end of the log cut it short. ``result``: last value of the outcome signal in it, NaN if
@@ -98,18 +100,14 @@ class Cutter:
             self._close(mark.t_ns, seen=True, reported=OUTCOMES.get(mark.outcome, "unknown"))
 
     def silence(self, last_ns: int, now_ns: int) -> None:
-        """A gap between ``last_ns`` and ``now_ns``."""
-        if self.running is None:
-            return
-        if self.running > last_ns:
-            # It began in the silence, of which nothing is known.
-            self.running = now_ns
+        """The inputs have fallen silent; ``last_ns`` is the last sample before ``now_ns``."""
+        # A counter is read anew: until then it is not known which attempt this is.
+        self._resume = self.by == "signal"
+        if self.running is None or self.running > last_ns:
             return
         self._close(last_ns + 1, seen=self.by == "gap")
         if self.by == "events":
             self._open(now_ns, self._key, new=False)
-        # A counter is read anew: until then it is not known which attempt this is.
-        self._resume = self.by == "signal"
 
     def finish(self, last_ns: int) -> None:
         """The end of the log: the end of a file or of a silence-bound episode is an end."""

@@ -51,7 +51,7 @@ def open_run(
 ) -> Recording:
     """Open a recording, or one of many runs in it, by a path as in a manifest.
 
-    ``<file>.npz#<prefix>`` is the run whose arrays begin with the prefix, and
+    ``<file>.npz#<run>`` is the run whose arrays are called ``<run>/...``, and
     ``<LeRobot data set>#<number>`` an episode of it; anything else is left to
     :func:`~pro_ros.episodes.recording.open_recording`.
 
@@ -63,7 +63,8 @@ def open_run(
     place, run = split_run(path)
     if is_lerobot(place):
         return open_lerobot_episode(place, run, spec, allow_missing=allow_missing)
-    return open_recording(place, spec, table_prefix=run, allow_missing=allow_missing)
+    prefix = f"{run}/" if run else ""
+    return open_recording(place, spec, table_prefix=prefix, allow_missing=allow_missing)
 
 
 def split_run(path: Path | str) -> tuple[Path, str]:
@@ -155,7 +156,7 @@ class Dataset:
         digest = hashlib.sha256()
         manifest = self.manifest.model_dump(mode="json")
         for entry in manifest["recordings"]:
-            entry["path"] = split_run(entry["path"])[1]
+            entry["path"] = split_run(self.path / entry["path"])[1]
             entry["source"] = ""
         for part in (manifest, self.spec.model_dump(mode="json")):
             digest.update(json.dumps(part, sort_keys=True).encode())
@@ -232,9 +233,12 @@ def create_dataset(
     _check_ids(runs)
     with atomic_dir(out, overwrite=overwrite) as folder:
         entries: list[RecordingEntry] = []
+        copies: dict[Path, str] = {}
         found: list[Segmentation] = []
         for number, run in enumerate(runs):
-            entry, segmentation = _take(run, spec, folder, allow_missing)
+            entry, segmentation = _take(run, spec, allow_missing)
+            if run.copy:
+                entry = entry.model_copy(update={"path": _copied(run, folder, copies)})
             entries.append(entry)
             found.append(segmentation)
             if progress is not None:
@@ -284,9 +288,9 @@ def _check_ids(runs: Sequence[Source]) -> None:
 
 
 def _take(
-    run: Source, spec: RobotSpec, folder: Path, allow_missing: AllowMissing
+    run: Source, spec: RobotSpec, allow_missing: AllowMissing
 ) -> tuple[RecordingEntry, Segmentation]:
-    """Segment one recording and put it, or its path, into the data set's folder."""
+    """Segment one recording where it lies."""
     place, name = split_run(run.path)
     with open_run(run.path, spec, allow_missing=allow_missing) as recording:
         marks, lines = read_marks(recording)
@@ -295,26 +299,33 @@ def _take(
         except DataError as exc:
             raise exc if str(place) in str(exc) else DataError(f"{place}: {exc}") from exc
         absent = recording.absent
-    if run.copy:
-        target = folder / RECORDINGS / run.id
-        target.mkdir(parents=True)
-        if place.is_dir():
-            shutil.copytree(place, target, dirs_exist_ok=True)
-            kept = Path(RECORDINGS, run.id)
-        else:
-            shutil.copy2(place, target)
-            kept = Path(RECORDINGS, run.id, place.name)
-    else:
-        kept = place.resolve()
     entry = RecordingEntry(
         id=run.id,
-        path=f"{kept.as_posix()}#{name}" if name else kept.as_posix(),
+        path=_with_run(place.resolve().as_posix(), name),
         start_ns=found.start_ns,
         end_ns=found.end_ns,
         source=place.name,
         absent=absent,
     )
     return entry, replace(found, skipped=(*lines, *found.skipped))
+
+
+def _copied(run: Source, folder: Path, copies: dict[Path, str]) -> str:
+    """Copy a recording into the data set, once for all its runs; its path in there."""
+    place, name = split_run(run.path)
+    if place not in copies:
+        target = folder / RECORDINGS / run.id
+        target.mkdir(parents=True)
+        if place.is_dir():
+            shutil.copytree(place, target, dirs_exist_ok=True)
+        else:
+            target = Path(shutil.copy2(place, target))
+        copies[place] = target.relative_to(folder).as_posix()
+    return _with_run(copies[place], name)
+
+
+def _with_run(path: str, run: str) -> str:
+    return f"{path}#{run}" if run else path
 
 
 def _link_files(

@@ -77,7 +77,7 @@ class Episode(StrictModel):
 class RecordingEntry(StrictModel):
     """A recording of the data set: a path relative to the manifest, or absolute.
 
-    After ``#`` the path may name one of many runs: the prefix of an NPZ file's arrays, or the
+    After ``#`` the path may name one of many runs: the folder of an NPZ file's arrays, or the
     number of a LeRobot episode. ``[start_ns, end_ns)`` on the receipt clock. ``absent``: streams
     of the stream file that it lacks.
     """

@@ -52,9 +52,7 @@ def apply_outcomes(
     for number, row in rows:
         name = row[key]
         if name not in by_key:
-            raise DataError(
-                f"{path}: row {number}: no episode of {key} '{name}'{suggest(name, by_key)}"
-            )
+            raise DataError(f"{path}: row {number}: no {key} '{name}'{suggest(name, by_key)}")
         if name in seen:
             raise DataError(f"{path}: row {number}: {key} '{name}' stands in row {seen[name]} too")
         seen[name] = number

@@ -4,10 +4,10 @@ Rules, for every way of cutting (``episodes.by``):
 
 - Times are on the receipt clock. An episode spans ``[start, end)``; one that ends with the
   recording or with a silence includes the last sample, its end being 1 ns later.
-- A silence of all streams longer than ``gap`` ends the episode: nothing is known of what happened
-  in it. What follows under the same file, counter value or EpisodeEvent is a further *part* of
-  the same attempt: an episode of its own with attribute ``part``, the same attempt number and the
-  same outcome.
+- A silence of all input streams longer than ``gap`` ends the episode with the last sample of any
+  stream: nothing is known of what happened then. What follows under the same file, counter value
+  or EpisodeEvent is a further *part* of the same attempt: an episode of its own with the
+  attributes ``part`` and ``part_of``, the same attempt number and the same outcome.
 - The outcome is the attempt's. Without a failure event it counts as a success only if all of it
   was seen: an attempt with a gap in it, or whose end is missing, stays unknown.
 - An event lasts from the first to the last sample that meets its condition. NaN keeps the state.
@@ -93,6 +93,7 @@ class Segmenter:
         self._start_ns: int | None = None
         self._last_ns = 0
         self._heard_ns: int | None = None
+        self._silent = False
 
     @property
     def episode_start_ns(self) -> int | None:
@@ -111,10 +112,10 @@ class Segmenter:
                 f"at {now} ns: expected samples in order of receipt"
             )
         self._take_marks(now)
+        self._notice(now)
         if timing:
-            heard, self._heard_ns = self._heard_ns, now
-            if heard is not None and now - heard > self._gap_ns:
-                self._cutter.silence(heard, now)
+            self._heard_ns = now
+            self._silent = False
         self._last_ns = now
         self._log.feed(sample)
         self._cutter.feed(sample, timing)
@@ -127,7 +128,7 @@ class Segmenter:
         # A mark may be stamped a little after the last sample.
         self._take_marks(last + self._gap_ns)
         self._log.finish(last)
-        self._cutter.finish(last if last - self._heard_ns <= self._gap_ns else self._heard_ns)
+        self._cutter.finish(last)
         episodes, skipped = build_episodes(
             self.recording, self.spec, self._cutter.spans, self._log.found, self._tasks
         )
@@ -142,11 +143,19 @@ class Segmenter:
             skipped=(*self._cutter.complaints, *self._log.complaints, *skipped),
         )
 
+    def _notice(self, now_ns: int) -> None:
+        """Cut where the inputs have been silent for too long by now."""
+        if self._silent or self._heard_ns is None or now_ns - self._heard_ns <= self._gap_ns:
+            return
+        self._silent = True
+        self._cutter.silence(self._last_ns, now_ns)
+
     def _take_marks(self, until_ns: int) -> None:
         """Take the marks that are due."""
         while self._next < len(self._marks) and self._marks[self._next].t_ns <= until_ns:
             mark = self._marks[self._next]
             self._next += 1
+            self._notice(mark.t_ns)
             if mark.kind in (BEGIN, END):
                 self._cutter.mark(mark)
             else:

@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from pro_ros.config import StrictModel
 from pro_ros.model.outputs import (
     Assessments,
+    FloatArray,
     Outputs,
     any_mode_risk,
     cumulative_risk,
+    log_survival,
     mode_distribution,
 )
 
@@ -71,16 +71,20 @@ class Calibration(StrictModel):
         return any(scale != Affine() for scale in scaled)
 
 
-def mean_logit(logits: Tensor) -> Tensor:
-    """Logit of the probability averaged over members: float64 ``[E, ...] -> [...]``.
+def mean_logit(logits: FloatArray) -> FloatArray:
+    """Logit of the probability averaged over members: ``[E, ...] -> [...]``.
 
     Both tails are averaged, so that it is exact for very small and very large probabilities.
     """
-    return (logits.sigmoid().mean(dim=0) / (-logits).sigmoid().mean(dim=0)).log()
+    yes = np.exp(-np.logaddexp(0.0, -logits)).mean(axis=0)
+    no = np.exp(-np.logaddexp(0.0, logits)).mean(axis=0)
+    return np.log(yes / no)
 
 
 class Assess:
     """Turns raw outputs into calibrated numbers (:class:`Assessments`).
+
+    In numpy and double precision: the numbers are few, and on so few numpy is the faster.
 
     Parameters
     ----------
@@ -97,18 +101,17 @@ class Assess:
         scales = [calibration.termination, calibration.success]
         for mode in modes:
             scales += [calibration.hazard.get(mode, Affine())] * bins
-        self.slope = torch.tensor([s.slope for s in scales], dtype=torch.float64)
-        self.intercept = torch.tensor([s.intercept for s in scales], dtype=torch.float64)
+        self.slope = np.array([s.slope for s in scales])
+        self.intercept = np.array([s.intercept for s in scales])
 
-    @torch.no_grad()
     def packed(
         self,
-        packed: Tensor,
+        packed: FloatArray,
         t_ns: npt.NDArray[np.int64],
         restart: npt.NDArray[np.bool_] | None = None,
         previous: float | None = None,
     ) -> Assessments:
-        """Assess what the heads gave side by side: float64 ``[E, T, 3 + M K]`` on the CPU.
+        """Assess what the heads gave side by side, float64 ``[E, T, 3 + M K]``.
 
         Parameters
         ----------
@@ -119,28 +122,28 @@ class Assess:
         previous
             Value at the step before the first one; None: there is none.
         """
-        value = packed[..., 0].mean(dim=0).numpy()
+        value = packed[..., 0].mean(axis=0)
         progress = np.empty_like(value)
         progress[1:] = value[1:] - value[:-1]
         progress[:1] = 0.0 if previous is None else value[:1] - previous
         if restart is not None:
             progress[restart] = 0.0
-        logits = torch.addcmul(self.intercept, mean_logit(packed[..., 1:]), self.slope)
-        ends = logits[:, :2].sigmoid().numpy()
-        hazard = logits[:, 2:].unflatten(-1, self.shape)
-        members = torch.addcmul(self.intercept[2:], packed[..., 3:], self.slope[2:])
+        logits = mean_logit(packed[..., 1:]) * self.slope + self.intercept
+        ends = np.exp(-np.logaddexp(0.0, -logits[:, :2]))
+        hazard = logits[:, 2:].reshape(len(value), *self.shape)
+        members = packed[..., 3:] * self.slope[2:] + self.intercept[2:]
         # No event of any mode in any bin: what the risk at the longest horizon comes down to.
-        survival = logsigmoid(-members).sum(dim=-1).exp()
+        survival = np.exp(log_survival(members).sum(axis=-1))
         return Assessments(
             t_ns=t_ns,
             value=value,
             progress=progress,
             termination=ends[:, 0],
             success=ends[:, 1],
-            risk=any_mode_risk(hazard).numpy(),
-            mode_risk=cumulative_risk(hazard).numpy(),
-            mode_distribution=mode_distribution(hazard).numpy(),
-            spread=survival.std(dim=0, correction=0).numpy(),
+            risk=any_mode_risk(hazard),
+            mode_risk=cumulative_risk(hazard),
+            mode_distribution=mode_distribution(hazard),
+            spread=survival.std(axis=0),
         )
 
 
@@ -160,4 +163,4 @@ def assess(
     raw = [outputs.value, outputs.termination, outputs.success]
     packed = torch.cat([torch.stack(raw, dim=-1), outputs.hazard.flatten(-2)], dim=-1)
     judge = Assess(calibration, modes, outputs.hazard.shape[-1])
-    return judge.packed(packed[:, 0].detach().cpu().double(), t_ns, restart, previous)
+    return judge.packed(packed[:, 0].detach().cpu().double().numpy(), t_ns, restart, previous)

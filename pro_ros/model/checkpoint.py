@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -84,6 +84,17 @@ class Checkpoint:
     def model_id(self) -> str:
         """Short digest of weights and configuration."""
         return self.meta.model_id
+
+    def for_streams(self, given: RobotSpec, where: str) -> Checkpoint:
+        """The same operator on the streams of another robot or recording.
+
+        Raises
+        ------
+        CheckpointError
+            as :meth:`check_spec`.
+        """
+        self.check_spec(given, where)
+        return replace(self, spec=given)
 
     def check_spec(self, given: RobotSpec, where: str) -> None:
         """Refuse streams that the operator was not made for.

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from pro_ros.model.config import NumericEncoderConfig
 from pro_ros.streams.sample import BoolArray
 
-
 LARGEST = 1e30
 """No measurement in SI units is larger; what is, is a marker of a missing value or a fault."""
 

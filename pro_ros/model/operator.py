@@ -293,4 +293,4 @@ class Operator(nn.Module):
 
 def _batched(array: np.ndarray) -> Tensor:
     # A copy: tensors cannot share read-only memory, such as a memory map's.
-    return torch.from_numpy(np.array(array)).unsqueeze(0)
+    return torch.from_numpy(np.array(array, order="C")).unsqueeze(0)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
+
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -43,9 +44,9 @@ class Assessment:
     progress: float
     termination: float
     success: float
-    risk: npt.NDArray[np.float64]
-    mode_risk: npt.NDArray[np.float64]
-    mode_distribution: npt.NDArray[np.float64]
+    risk: FloatArray
+    mode_risk: FloatArray
+    mode_distribution: FloatArray
     spread: float
 
 
@@ -59,14 +60,14 @@ class Assessments:
     """
 
     t_ns: npt.NDArray[np.int64]
-    value: npt.NDArray[np.float64]
-    progress: npt.NDArray[np.float64]
-    termination: npt.NDArray[np.float64]
-    success: npt.NDArray[np.float64]
-    risk: npt.NDArray[np.float64]
-    mode_risk: npt.NDArray[np.float64]
-    mode_distribution: npt.NDArray[np.float64]
-    spread: npt.NDArray[np.float64]
+    value: FloatArray
+    progress: FloatArray
+    termination: FloatArray
+    success: FloatArray
+    risk: FloatArray
+    mode_risk: FloatArray
+    mode_distribution: FloatArray
+    spread: FloatArray
 
     def __len__(self) -> int:
         return len(self.t_ns)
@@ -86,30 +87,36 @@ class Assessments:
         )
 
 
-def cumulative_risk(hazard_logits: Tensor) -> Tensor:
+def cumulative_risk(hazard_logits: FloatArray) -> FloatArray:
     """P(event of mode m within horizon k) = 1 - prod_{j<=k} (1 - h_j): [..., M, K] -> same.
 
     Computed in log space, so that small risks keep their precision and the result is monotone
     in k (spec: operator.md, "risk").
     """
-    return -torch.expm1(torch.cumsum(torch.nn.functional.logsigmoid(-hazard_logits), dim=-1))
+    return -np.expm1(np.cumsum(log_survival(hazard_logits), axis=-1))
 
 
-def any_mode_risk(hazard_logits: Tensor) -> Tensor:
+def any_mode_risk(hazard_logits: FloatArray) -> FloatArray:
     """P(event of any mode within horizon k): [..., M, K] -> [..., K]."""
-    survival = torch.nn.functional.logsigmoid(-hazard_logits).sum(dim=-2)
-    return -torch.expm1(torch.cumsum(survival, dim=-1))
+    return -np.expm1(np.cumsum(log_survival(hazard_logits).sum(axis=-2), axis=-1))
 
 
-def mode_distribution(hazard_logits: Tensor) -> Tensor:
+def mode_distribution(hazard_logits: FloatArray) -> FloatArray:
     """Which mode comes first within the last horizon, none last: [..., M, K] -> [..., M + 1].
 
     Modes compete within a bin in proportion to their hazards.
     """
-    hazard = torch.sigmoid(hazard_logits)
-    bin_risk = -torch.expm1(torch.nn.functional.logsigmoid(-hazard_logits).sum(dim=-2))
-    after = torch.cumprod(1.0 - bin_risk, dim=-1)
-    before = torch.cat([torch.ones_like(after[..., :1]), after[..., :-1]], dim=-1)
-    share = hazard / hazard.sum(dim=-2, keepdim=True).clamp_min(1e-30)
-    first = (share * (before * bin_risk).unsqueeze(-2)).sum(dim=-1)
-    return torch.cat([first, after[..., -1:]], dim=-1)
+    survival = log_survival(hazard_logits)
+    hazard = -np.expm1(survival)
+    in_bin = survival.sum(axis=-2)
+    by_end = np.cumsum(in_bin, axis=-1)
+    # P(the first event of all is in bin k): none before it, and one in it.
+    first = np.exp(by_end - in_bin) * -np.expm1(in_bin)
+    share = hazard / np.maximum(hazard.sum(axis=-2, keepdims=True), 1e-300)
+    by_mode = (share * first[..., None, :]).sum(axis=-1)
+    return np.concatenate([by_mode, np.exp(by_end[..., -1:])], axis=-1)
+
+
+def log_survival(hazard_logits: FloatArray) -> FloatArray:
+    """log(1 - h) of each bin, exact for small hazards."""
+    return -np.logaddexp(0.0, hazard_logits)

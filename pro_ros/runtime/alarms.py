@@ -36,7 +36,7 @@ def alarm_onsets(
 
 
 class Alarm:
-    """The same, one step at a time: is the alarm on?
+    """The same, one step at a time.
 
     It goes on where the score reaches the threshold, and off once the score has been below for
     longer than the refractory time; every step at which it goes on is one of

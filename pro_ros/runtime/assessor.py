@@ -4,24 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pro_ros.episodes.sequence import Sequence
-from pro_ros.model.calibration import Assess
-from pro_ros.model.checkpoint import Checkpoint
-from pro_ros.model.operator import Inputs
+from pro_ros.model.calibration import Assess, Calibration
+from pro_ros.model.operator import Inputs, Operator
 from pro_ros.model.outputs import Assessment, Assessments
 from pro_ros.model.text import describe
 from pro_ros.streams.sample import ByteArray, FloatArray, Step
+from pro_ros.streams.spec import RobotSpec
 
 CHUNK = 1024
 """Steps that :meth:`Assessor.run` handles at once: bounds its memory on long sequences."""
 
 CHUNK_WITH_FRAMES = 64
 """The same where there are cameras."""
+
+
+class Assessable(Protocol):
+    """What an assessor needs of a checkpoint."""
+
+    @property
+    def operator(self) -> Operator:
+        """The trained operator."""
+
+    @property
+    def spec(self) -> RobotSpec:
+        """The streams that it reads."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """How its raw outputs are scaled."""
 
 
 class Assessor:
@@ -33,6 +50,8 @@ class Assessor:
 
     Parameters
     ----------
+    checkpoint
+        A :class:`~pro_ros.model.checkpoint.Checkpoint`, or what has its parts.
     device
         Where the operator runs, ``cpu`` or ``cuda``. The checkpoint's operator is moved there.
     task, context
@@ -41,7 +60,7 @@ class Assessor:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: Assessable,
         device: str | torch.device = "cpu",
         task: str = "",
         context: Mapping[str, str] | None = None,
@@ -100,9 +119,8 @@ class Assessor:
             self._look(inputs, camera, step.frames.get(camera))
         packed, self._state = self.operator.packed_step(inputs, self._state)
         t_ns = np.array([step.t_ns], dtype=np.int64)
-        judged = self._judge.packed(packed[:, 0].cpu().double(), t_ns, previous=self._previous).at(
-            0
-        )
+        raw = packed[:, 0].cpu().double().numpy()
+        judged = self._judge.packed(raw, t_ns, previous=self._previous).at(0)
         self._previous = judged.value
         return judged
 
@@ -120,12 +138,12 @@ class Assessor:
             inputs = Inputs.from_sequence(sequence, text, context, stop).to(self.device)
             packed = self.operator.packed(inputs)[:, 0, start - context :]
             t_ns = sequence.t_ns[start:stop]
-            parts.append(self._judge.packed(packed.cpu().double(), t_ns, previous=previous))
+            raw = packed.cpu().double().numpy()
+            parts.append(self._judge.packed(raw, t_ns, previous=previous))
             previous = float(parts[-1].value[-1])
         if not parts:
             size = self.operator.heads.bias.shape
-            nothing = torch.zeros(size[0], 0, size[-1], dtype=torch.float64)
-            return self._judge.packed(nothing, sequence.t_ns)
+            return self._judge.packed(np.zeros((size[0], 0, size[-1])), sequence.t_ns)
         return Assessments(
             **{
                 f.name: np.concatenate([getattr(part, f.name) for part in parts])
@@ -155,8 +173,10 @@ class Assessor:
             inputs.frame_mask[camera] = self._never
             return
         if known is None or not np.array_equal(known[0], frame):
-            pixels = torch.from_numpy(frame[None, None]).to(self.device)
-            known = (frame.copy(), self.operator.frame_features(pixels))
+            # A copy: the caller may use the frame's memory again.
+            kept = frame.copy()
+            pixels = torch.from_numpy(kept[None, None]).to(self.device)
+            known = (kept, self.operator.frame_features(pixels))
             self._frames[camera] = known
         inputs.features[camera] = known[1]
         inputs.frame_mask[camera] = self._always

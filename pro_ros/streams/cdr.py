@@ -140,9 +140,9 @@ class _Compiler:
             # A sum is finite only if all its terms are: the look for infinity is rarely needed.
             f"total = {' + '.join(numbers) or '0.0'}",
             f"if total - total != 0.0 and not infinite.isdisjoint(({listed})):",
-            f"    values = convert(array(({raws}), dtype=float64))",
+            f"    values = convert(array(({raws}), float64))",
             "else:",
-            f"    values = array(({outs}), dtype=float64)",
+            f"    values = array(({outs}), float64)",
             "return Sample(stream, receipt_ns, stamp_ns, values)",
         ]
         lines = [

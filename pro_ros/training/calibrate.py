@@ -37,7 +37,7 @@ class Trained:
 
     operator: Operator
     spec: RobotSpec
-    calibration: Calibration = Calibration()
+    calibration: Calibration
 
 
 def calibrate(
@@ -75,8 +75,7 @@ def calibrate(
         return calibration, notes
     assessor = Assessor(replace(trained, calibration=calibration))
     items = [
-        EvaluationItem(s, item, assessor.run(s))
-        for s, item in zip(sequences, labels, strict=True)
+        EvaluationItem(s, item, assessor.run(s)) for s, item in zip(sequences, labels, strict=True)
     ]
     table = Table(items, spec.failure_modes, trained.operator.config.horizons)
     alarms = []
@@ -137,9 +136,7 @@ def _logits(judged: Assessments) -> dict[str, np.ndarray]:
     }
 
 
-def _threshold(
-    table: Table, request: AlarmRequest, config: CalibrationConfig
-) -> AlarmThreshold:
+def _threshold(table: Table, request: AlarmRequest, config: CalibrationConfig) -> AlarmThreshold:
     horizon = table.horizons.index(request.horizon)
     monitored = table.monitored(request.target, horizon)
     score = table.risk(OPERATOR, request.target, horizon)
@@ -159,7 +156,7 @@ def _threshold(
     return AlarmThreshold(
         target=request.target,
         horizon=request.horizon,
-        criterion=criterion,  # type: ignore[arg-type]
+        criterion=criterion,
         requested=requested,
         threshold=threshold,
         episodes=len(table.episodes),
@@ -187,7 +184,7 @@ def _false_alarm_threshold(
         rows.append(np.minimum(counted, config.most_false_alarms))
     hours = np.bincount(monitored.unit, monitored.hours, minlength=monitored.units)
     return false_alarm_threshold(
-        candidates, np.asarray(rows), hours, per_hour, config.most_false_alarms
+        candidates, np.asarray(rows).astype(np.float64), hours, per_hour, config.most_false_alarms
     )
 
 

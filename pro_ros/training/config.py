@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,7 @@ from pro_ros.config import StrictModel
 from pro_ros.episodes.labels import RewardConfig
 from pro_ros.model.config import OperatorConfig
 
-FORMAT = "pro_ros/training/1"
+FORMAT: Final = "pro_ros/training/1"
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]

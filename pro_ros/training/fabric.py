@@ -18,12 +18,7 @@ def launch(device: str, devices: int, precision: str) -> Fabric:
     ProError
         The device does not exist here.
     """
-    if device not in DEVICES:
-        raise ProError(f"device '{device}' is not known: use one of {', '.join(DEVICES)}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ProError("device 'cuda' is not available: no CUDA device, or a CPU build of torch")
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise ProError("device 'mps' is not available on this machine")
+    check_device(device)
     if device == "cuda" and devices > torch.cuda.device_count():
         raise ProError(f"{devices} CUDA devices asked for, {torch.cuda.device_count()} are here")
     fabric = Fabric(
@@ -34,3 +29,19 @@ def launch(device: str, devices: int, precision: str) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not here.
+
+    Raises
+    ------
+    ProError
+        It is not known, or not available.
+    """
+    if device not in DEVICES:
+        raise ProError(f"device '{device}' is not known: use one of {', '.join(DEVICES)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ProError("device 'cuda' is not available: no CUDA device, or a CPU build of torch")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ProError("device 'mps' is not available on this machine")

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -226,7 +227,7 @@ class Trainer:
     def _judged(self) -> Operator:
         """The weights that are validated and kept: the averaged ones if configured."""
         if self.slow is not None and self.config.optimiser.average:
-            return self.slow.module
+            return cast("Operator", self.slow.module)
         return self.operator
 
     def _resume(self) -> int:
@@ -258,8 +259,10 @@ class Trainer:
 
 def _segment_steps(train: BatchMaker, seconds: float) -> int:
     """Length of a compared segment in steps, from the median step period."""
-    periods = np.concatenate([np.diff(s.t_ns) for s in train.sequences if len(s) > 1] or [[1e9]])
-    return max(1, round(seconds * 1e9 / float(np.median(periods))))
+    periods = [np.diff(s.t_ns) for s in train.sequences if len(s) > 1]
+    if not periods:
+        return 1
+    return max(1, round(seconds * 1e9 / float(np.median(np.concatenate(periods)))))
 
 
 def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -92,7 +92,7 @@ def td_lambda_targets(
 
 
 def comparison_loss(better: Tensor, worse: Tensor) -> Tensor:
-    """Bradley-Terry: -log sigmoid(V(better) - V(worse)), scores [E, P] (Christiano et al. 2017)."""
+    """Bradley-Terry loss of scores [E, P]: -log sigmoid(V(better) - V(worse))."""
     return F.softplus(worse - better).mean()
 
 

@@ -44,5 +44,7 @@ def fit_platt(
         ]
         return float(loss), np.asarray(gradient)
 
-    result = minimize(objective, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-3, 3), (-8, 8)])
+    result = minimize(
+        objective, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-3, 3), (-8, 8)]
+    )
     return float(np.exp(result.x[0])), float(result.x[1])

@@ -81,7 +81,7 @@ def train(
         fingerprint=_run_fingerprint(dataset.fingerprint(), config),
     )  # fmt: skip
     calibration, notes = calibrate(
-        Trained(operator, spec),
+        Trained(operator, spec, Calibration()),
         (parts["validation"], labels_of(parts["validation"], spec, config)),
         (parts["calibration"], labels_of(parts["calibration"], spec, config)),
         config.calibration,
@@ -147,17 +147,13 @@ def fit(
     maker = _maker(operator, spec, train, labels, config)
     held_out = None
     if validation:
-        held_out = _maker(
-            operator, spec, validation, labels_of(validation, spec, config), config
-        )
+        held_out = _maker(operator, spec, validation, labels_of(validation, spec, config), config)
     trainer = Trainer(operator, maker, held_out, config, fabric, state_path, fingerprint)
     history = trainer.run(report)
     return operator.to("cpu"), history
 
 
-def labels_of(
-    sequences: Seq[Sequence], spec: RobotSpec, config: TrainingConfig
-) -> list[Labels]:
+def labels_of(sequences: Seq[Sequence], spec: RobotSpec, config: TrainingConfig) -> list[Labels]:
     """Labels of each sequence, for the modes and horizons of a configuration."""
     return [
         label(
@@ -184,9 +180,7 @@ def check_trainable(labels: Seq[Labels], spec: RobotSpec) -> None:
                     "from failure_modes, or record and split so that it does"
                 )
         return
-    outcomes = {
-        float(v) for item in labels for v in np.unique(item.success[item.success_known])
-    }
+    outcomes = {float(v) for item in labels for v in np.unique(item.success[item.success_known])}
     if len(outcomes) == 1:
         name = "success" if outcomes == {1.0} else "failure"
         raise DataError(f"one class only: every training episode with an outcome is a {name}")
@@ -226,4 +220,3 @@ def _maker(
 def _run_fingerprint(dataset: str, config: TrainingConfig) -> str:
     document = json.dumps(config.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(f"{dataset}\n{document}".encode()).hexdigest()
-

@@ -338,3 +338,20 @@ def test_dtypes_are_float32_and_bool():
     for name, array in vars(found).items():
         boolean = name.endswith("_known") or name == "final"
         assert array.dtype == (np.bool_ if boolean else np.float32), name
+
+
+def test_the_end_of_an_episode_at_the_last_sample_is_seen():
+    seq = make_sequence([0, S, 2 * S], [make_episode(0, 2 * S + 1)], known=2 * S)
+    found = labels_of(seq)
+    assert found.value_known.all()
+    assert found.termination.tolist() == [0, 0, 1]
+    assert found.termination_known.all()
+    unseen = labels_of(make_sequence([0, S, 2 * S], [make_episode(0, 2 * S + 2)], known=2 * S))
+    assert not unseen.value_known.any()
+
+
+def test_that_an_episode_does_not_end_soon_is_known_up_to_the_last_moment():
+    for known, expected in ((3 * S, True), (3 * S - 1, False)):
+        episode = make_episode(0, 9 * S, "unknown", end_seen=False)
+        found = labels_of(make_sequence([2 * S], [episode], known=known), within=1.0)
+        assert found.termination_known.tolist() == [expected]

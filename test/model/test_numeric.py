@@ -69,7 +69,9 @@ def test_values_beyond_the_training_range_are_clamped_and_counted(config):
 def test_masked_training_values_do_not_move_the_statistics():
     x = np.linspace(0.0, 1.0, 100)[:, None]
     dirty = np.concatenate([x, np.full((100, 1), 1e6), np.full((5, 1), np.nan)])
-    mask = np.concatenate([np.ones((100, 1), bool), np.zeros((100, 1), bool), np.ones((5, 1), bool)])
+    mask = np.concatenate(
+        [np.ones((100, 1), bool), np.zeros((100, 1), bool), np.ones((5, 1), bool)]
+    )
     clean, masked = fitted(x, PIECEWISE), fitted(dirty, PIECEWISE, mask)
     for name, buffer in clean.named_buffers():
         assert torch.equal(buffer, masked.get_buffer(name)), name
