@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as Seq
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,17 +17,15 @@ from pro_ros.episodes.mark_reader import read_marks
 from pro_ros.episodes.marks import episode_begins
 from pro_ros.episodes.segment import timing_streams
 from pro_ros.episodes.sequence import Sequence, events_of
+from pro_ros.episodes.stacks import Stack
 from pro_ros.errors import DataError
-from pro_ros.files import atomic_file, storage_error
+from pro_ros.files import atomic_file
 from pro_ros.streams.sample import Sample, Step
 from pro_ros.streams.spec import RobotSpec
 from pro_ros.streams.stepper import Stepper
 
 Progress = Callable[[float], None]
 """Called with the share of the work that is done, rising from 0 to 1."""
-
-CHUNK = 4096
-"""Steps per block while arrays grow."""
 
 
 def sequences(
@@ -107,7 +103,7 @@ def recording_sequences(
         When EpisodeEvents begin an episode, with ``by: events`` [ns].
     """
     stepper = Stepper(spec)
-    stacks: list[_Stack] = []
+    stacks: list[Stack] = []
     gaps: list[int] = []
 
     def take(steps: list[Step]) -> None:
@@ -115,7 +111,7 @@ def recording_sequences(
             if step.restart or not stacks:
                 if stacks:
                     stacks[-1].close()
-                stacks.append(_Stack(spec, cache))
+                stacks.append(Stack(spec, cache))
             stacks[-1].add(step)
 
     next_begin = 0
@@ -163,7 +159,7 @@ def _watched(
 
 def _sequence(
     name: str,
-    stack: _Stack,
+    stack: Stack,
     episodes: Seq[Episode],
     events: Seq[Event],
     gaps: list[int],
@@ -192,112 +188,6 @@ def _sequence(
         frames={name: f.array() for name, f in stack.frames.items()},
         frame_mask=stack.frame_masks(),
     )
-
-
-class _Blocks:
-    """A two-dimensional array that grows in blocks of :data:`CHUNK` rows."""
-
-    def __init__(self, width: int, dtype: npt.DTypeLike) -> None:
-        self._shape = (CHUNK, width)
-        self._dtype = dtype
-        self._blocks: list[npt.NDArray[Any]] = []
-        self._used = 0
-
-    def add(self, row: npt.ArrayLike) -> None:
-        at = self._used % CHUNK
-        if at == 0:
-            self._blocks.append(np.empty(self._shape, dtype=self._dtype))
-        self._blocks[-1][at] = row
-        self._used += 1
-
-    def array(self) -> npt.NDArray[Any]:
-        """Rows so far ``[N, width]``."""
-        if not self._blocks:
-            return np.empty((0, self._shape[1]), dtype=self._dtype)
-        return np.concatenate(self._blocks)[: self._used]
-
-
-class _Frames:
-    """Frames of one camera, in memory or in a file of the cache folder."""
-
-    def __init__(self, shape: tuple[int, int, int], cache: Path | None) -> None:
-        self._shape = shape
-        self._blank = bytes(int(np.prod(shape)))
-        self._count = 0
-        self._parts: list[bytes] = []
-        self._path: Path | None = None
-        self._file: Any = None
-        if cache is not None:
-            cache.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed by close()
-                dir=cache, prefix="frames-", suffix=".u8", delete=False
-            )
-            self._path = Path(self._file.name)
-
-    def add(self, frame: npt.NDArray[np.uint8] | None) -> None:
-        pixels = self._blank if frame is None else frame.tobytes()
-        if self._file is None:
-            self._parts.append(pixels)
-        else:
-            self._file.write(pixels)
-        self._count += 1
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def array(self) -> npt.NDArray[np.uint8]:
-        """uint8 ``[N, 3, H, W]``; zeros where there was no frame."""
-        shape = (self._count, *self._shape)
-        if self._path is not None:
-            return np.memmap(self._path, dtype=np.uint8, mode="r", shape=shape)
-        return np.frombuffer(b"".join(self._parts), dtype=np.uint8).reshape(shape)
-
-
-class _Stack:
-    """The steps of one sequence while it grows."""
-
-    def __init__(self, spec: RobotSpec, cache: Path | None) -> None:
-        layout = spec.layout
-        self._cache = cache
-        self._t = _Blocks(1, np.int64)
-        self._values = {m: _Blocks(len(names), np.float32) for m, names in layout.items()}
-        self._masks = {m: _Blocks(len(names), np.bool_) for m, names in layout.items()}
-        self._frame_masks = {c: _Blocks(1, np.bool_) for c in spec.cameras}
-        self.frames = {
-            name: _Frames((3, image.height, image.width), cache)
-            for name, image in spec.cameras.items()
-        }
-
-    def add(self, step: Step) -> None:
-        self._t.add(step.t_ns)
-        for modality, blocks in self._values.items():
-            blocks.add(step.values[modality])
-            self._masks[modality].add(step.mask[modality])
-        for camera, frames in self.frames.items():
-            frame = step.frames.get(camera)
-            self._frame_masks[camera].add(frame is not None)
-            try:
-                frames.add(frame)
-            except OSError as exc:
-                raise storage_error(self._cache or Path(), exc) from exc
-
-    def close(self) -> None:
-        """No step follows."""
-        for frames in self.frames.values():
-            frames.close()
-
-    def t_ns(self) -> npt.NDArray[np.int64]:
-        return self._t.array()[:, 0]
-
-    def values(self) -> dict[str, npt.NDArray[np.float32]]:
-        return {m: b.array() for m, b in self._values.items()}
-
-    def masks(self) -> dict[str, npt.NDArray[np.bool_]]:
-        return {m: b.array() for m, b in self._masks.items()}
-
-    def frame_masks(self) -> dict[str, npt.NDArray[np.bool_]]:
-        return {c: b.array()[:, 0] for c, b in self._frame_masks.items()}
 
 
 def save_steps_parquet(seq: Sequence, spec: RobotSpec, path: Path | str) -> None:

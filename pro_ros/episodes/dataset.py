@@ -14,12 +14,13 @@ import yaml
 
 from pro_ros.config import load_model
 from pro_ros.episodes.attempts import link_retries
-from pro_ros.episodes.lerobot import is_lerobot, load_lerobot, open_lerobot_episode
+from pro_ros.episodes.lerobot import LeRobotEpisode
+from pro_ros.episodes.lerobot_folder import is_lerobot, load_lerobot
 from pro_ros.episodes.manifest import Episode, Manifest, RecordingEntry
 from pro_ros.episodes.mark_reader import read_marks
 from pro_ros.episodes.outcome_table import apply_outcomes
 from pro_ros.episodes.reading import AllowMissing, Recording
-from pro_ros.episodes.recording import open_recording
+from pro_ros.episodes.runs import open_run, split_run
 from pro_ros.episodes.segment import Segmentation, segment
 from pro_ros.errors import DataError, suggest
 from pro_ros.files import atomic_dir
@@ -44,36 +45,6 @@ class Source:
     id: str
     path: Path
     copy: bool = False
-
-
-def open_run(
-    path: Path | str, spec: RobotSpec, *, allow_missing: AllowMissing = False
-) -> Recording:
-    """Open a recording, or one of many runs in it, by a path as in a manifest.
-
-    ``<file>.npz#<run>`` is the run whose arrays are called ``<run>/...``, and
-    ``<LeRobot data set>#<number>`` an episode of it; anything else is left to
-    :func:`~pro_ros.episodes.recording.open_recording`.
-
-    Raises
-    ------
-    DataError, SpecError
-        As :func:`~pro_ros.episodes.recording.open_recording`.
-    """
-    place, run = split_run(path)
-    if is_lerobot(place):
-        return open_lerobot_episode(place, run, spec, allow_missing=allow_missing)
-    prefix = f"{run}/" if run else ""
-    return open_recording(place, spec, table_prefix=prefix, allow_missing=allow_missing)
-
-
-def split_run(path: Path | str) -> tuple[Path, str]:
-    """Split ``<path>#<run>``; a path that exists as it is has no run."""
-    path = Path(path)
-    if path.exists() or "#" not in str(path):
-        return path, ""
-    place, _, run = str(path).rpartition("#")
-    return Path(place), run
 
 
 class Dataset:
@@ -293,6 +264,9 @@ def _take(
     """Segment one recording where it lies."""
     place, name = split_run(run.path)
     with open_run(run.path, spec, allow_missing=allow_missing) as recording:
+        if isinstance(recording, LeRobotEpisode):
+            # Every frame has a row: the numbers alone tell where the episode lies.
+            recording.decode_video = all(s.image for s in spec.input_streams.values())
         marks, lines = read_marks(recording)
         try:
             found = segment(run.id, recording.samples(), spec, marks)

@@ -87,6 +87,8 @@ def import_table(
                 written += 1
                 if progress is not None and written % _REPORT_EVERY == 0:
                     progress(written)
+        if not written:
+            raise DataError(f"{source}: no row has a value of any stream: nothing to import")
     if progress is not None:
         progress(written)
     return Imported(

@@ -4,125 +4,33 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from rosbags import rosbag1
 from rosbags.interfaces import Connection
 
-from pro_ros.config import StrictModel
 from pro_ros.episodes.bag_types import BagTypes
 from pro_ros.episodes.bags import open_reader
-from pro_ros.episodes.cells import clean
+from pro_ros.episodes.inspect_report import (
+    Clock,
+    FeatureReport,
+    Report,
+    StreamReport,
+    Timing,
+    TopicReport,
+    timing,
+)
+from pro_ros.episodes.inspect_table import inspect_table
 from pro_ros.episodes.reading import Recording, guarded
 from pro_ros.episodes.recording import is_bag, open_recording
-from pro_ros.episodes.table_files import NpzFile, TableFile
-from pro_ros.episodes.tables import open_tables
 from pro_ros.errors import DataError, ProError
 from pro_ros.streams.decode import Decoder
-from pro_ros.streams.spec import RobotSpec, StreamSpec, TableSpec
+from pro_ros.streams.spec import RobotSpec, StreamSpec
 
-MANY_COLUMNS = 500
-"""Above so many columns (an archive of many runs) only their names are reported."""
-
-
-class Timing(StrictModel):
-    """Intervals of a series of times. ``None`` where there are too few to say.
-
-    ``rate``: 1 / mean interval, gaps left out [Hz]. ``p99``, ``longest``: intervals [s]. ``gaps``: intervals
-    longer than ``gap`` [s]. ``duplicates`` and ``backwards``: how often a time equals or precedes
-    the one before it.
-    """
-
-    count: int
-    rate: float | None = None
-    p99: float | None = None
-    longest: float | None = None
-    gap: float | None = None
-    gaps: int = 0
-    duplicates: int = 0
-    backwards: int = 0
-
-
-class Clock(StrictModel):
-    """Header stamps against times of receipt.
-
-    ``unset``: messages whose stamp is 0. ``offset_*``: receipt minus stamp [s]. ``stamps``:
-    their intervals in order of receipt.
-    """
-
-    unset: int
-    offset_min: float | None
-    offset_median: float | None
-    offset_max: float | None
-    stamps: Timing
-
-
-class TopicReport(StrictModel):
-    """One topic of a bag; ``receipt`` are times of receipt. ``clock``: None without a header."""
-
-    name: str
-    type: str
-    receipt: Timing
-    clock: Clock | None = None
-
-
-class ColumnReport(StrictModel):
-    """One column of a table. ``kind`` is that of its cells, ``ambiguous`` where two columns
-    have the name, ``unread`` where there are too many. ``missing``: share of empty cells.
-    """
-
-    name: str
-    kind: Literal["number", "text", "date", "mixed", "empty", "ambiguous", "unread"]
-    rows: int = 0
-    missing: float | None = None
-    minimum: float | None = None
-    maximum: float | None = None
-
-
-class FeatureReport(StrictModel):
-    """One feature in SI ``unit``. ``missing``: share of samples without a value."""
-
-    name: str
-    unit: str
-    missing: float
-    minimum: float | None
-    mean: float | None
-    maximum: float | None
-
-
-class StreamReport(StrictModel):
-    """One stream of the stream file as read. ``declared_rate``: as the stream file says [Hz]."""
-
-    name: str
-    modality: str
-    source: str
-    clock: str
-    declared_rate: float
-    receipt: Timing
-    infinite: int
-    features: tuple[FeatureReport, ...]
-
-
-class Report(StrictModel):
-    """What :func:`inspect_recording` found; ``model_dump(mode="json")`` is plain JSON.
-
-    ``problems``: lines that a person should read, the first fault of each kind.
-    """
-
-    path: str
-    kind: Literal["rosbag2", "ros1", "table"]
-    messages: int
-    start_ns: int | None = None
-    end_ns: int | None = None
-    duration: float | None = None
-    topics: tuple[TopicReport, ...] = ()
-    columns: tuple[ColumnReport, ...] = ()
-    streams: tuple[StreamReport, ...] = ()
-    problems: tuple[str, ...] = ()
+__all__ = ["Report", "Timing", "inspect_recording"]
 
 
 def inspect_recording(
@@ -148,33 +56,10 @@ def inspect_recording(
         The recording does not exist, or is too damaged to be opened.
     """
     path = Path(path)
-    report = _bag(path, spec, progress) if is_bag(path) else _table(path, spec, progress)
+    report = _bag(path, spec, progress) if is_bag(path) else inspect_table(path, spec, progress)
     if spec is None or not report.messages:
         return report
     return _with_streams(report, path, spec, table_prefix, progress)
-
-
-def timing(times_ns: npt.NDArray[np.int64], gap: float | None = None) -> Timing:
-    """Intervals of times in the order in which they came.
-
-    ``gap``: what counts as a gap [s]; by default ten times the median interval, at least 1 s.
-    """
-    if len(times_ns) < 2:
-        return Timing(count=len(times_ns), gap=gap)
-    steps = np.diff(times_ns) / 1e9
-    limit = gap if gap is not None else max(1.0, 10 * float(np.median(steps)))
-    within = steps[steps <= limit]
-    mean = float(within.mean()) if len(within) else 0.0
-    return Timing(
-        count=len(times_ns),
-        rate=1.0 / mean if mean > 0 else None,
-        p99=float(np.quantile(steps, 0.99)),
-        longest=float(steps.max()),
-        gap=limit,
-        gaps=int((steps > limit).sum()),
-        duplicates=int((steps == 0).sum()),
-        backwards=int((steps < 0).sum()),
-    )
 
 
 def _bag(path: Path, spec: RobotSpec | None, progress: Callable[[int], None] | None) -> Report:
@@ -263,94 +148,6 @@ def _clock(receipts: npt.NDArray[np.int64], stamps: array[int] | None) -> Clock 
         offset_max=float(offsets.max()) if some else None,
         stamps=timing(stamped[is_set]),
     )
-
-
-def _table(path: Path, spec: RobotSpec | None, progress: Callable[[int], None] | None) -> Report:
-    table_spec = spec.table if spec is not None and spec.table is not None else None
-    table_spec = table_spec or TableSpec(time="")
-    columns: list[ColumnReport] = []
-    problems: list[str] = []
-    rows = 0
-    for table in open_tables(path, table_spec):
-        try:
-            found = list(_columns(table, frozenset(table_spec.missing)))
-        except DataError as exc:
-            problems.append(str(exc))
-            found = [ColumnReport(name=c, kind="unread") for c in table.columns]
-        columns.extend(found)
-        rows += max((c.rows for c in found), default=0)
-        if progress is not None:
-            progress(rows)
-    return Report(
-        path=str(path), kind="table", messages=rows, columns=tuple(columns),
-        problems=tuple(problems),
-    )  # fmt: skip
-
-
-def _columns(table: TableFile, missing: frozenset[str]) -> Iterator[ColumnReport]:
-    """Reports of all columns of a file; those of an archive are of different lengths."""
-    if len(table.columns) > MANY_COLUMNS:
-        lengths = table.lengths() if isinstance(table, NpzFile) else {}
-        for name in table.columns:
-            yield ColumnReport(name=name, kind="unread", rows=lengths.get(name, 0))
-        return
-    names = [c for c in table.columns if c]
-    single = [c for c in names if names.count(c) == 1]
-    for name in dict.fromkeys(c for c in names if c not in single):
-        yield ColumnReport(name=name, kind="ambiguous")
-    for group in [[c] for c in single] if isinstance(table, NpzFile) else [single]:
-        summaries = {c: _ColumnSummary() for c in group}
-        for _, cells in table.blocks(group):
-            for name, values in cells.items():
-                summaries[name].add(values.tolist(), missing)
-        for name, summary in summaries.items():
-            yield summary.report(name)
-
-
-class _ColumnSummary:
-    """Kind, extent and missing share of a column, block by block."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self.kinds: set[Literal["number", "text", "date"]] = set()
-        self.missing = 0
-        self.low, self.high = np.inf, -np.inf
-
-    def add(self, cells: list[object], missing: frozenset[str]) -> None:
-        self.rows += len(cells)
-        for cell in cells:
-            value = clean(cell, missing)
-            if value is None:
-                self.missing += 1
-            elif isinstance(value, str) and not _is_number(value):
-                self.kinds.add("text")
-            elif isinstance(value, str | int | float):
-                self.kinds.add("number")
-                number = float(value)
-                if np.isfinite(number):
-                    self.low, self.high = min(self.low, number), max(self.high, number)
-            else:
-                self.kinds.add("date")
-
-    def report(self, name: str) -> ColumnReport:
-        numeric = self.low <= self.high
-        kind = next(iter(self.kinds)) if len(self.kinds) == 1 else None
-        return ColumnReport(
-            name=name,
-            kind=kind or ("mixed" if self.kinds else "empty"),
-            rows=self.rows,
-            missing=self.missing / self.rows if self.rows else None,
-            minimum=float(self.low) if numeric else None,
-            maximum=float(self.high) if numeric else None,
-        )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _with_streams(

@@ -15,9 +15,7 @@ becomes the episode's task.
 from __future__ import annotations
 
 import heapq
-import json
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
+from pro_ros.episodes.lerobot_folder import LeRobotFolder, load_lerobot
 from pro_ros.episodes.lerobot_video import video_frames
 from pro_ros.episodes.marks import TaskMark
 from pro_ros.episodes.reading import AllowMissing, Recording, damaged, may_lack, stream_order
@@ -41,74 +39,6 @@ NS = 1_000_000_000
 
 VIDEO, IMAGE = "lerobot/video", "lerobot/image"
 """``type`` of a camera's stream."""
-
-INFO = Path("meta") / "info.json"
-
-
-def is_lerobot(path: Path) -> bool:
-    """Whether a folder is a LeRobot data set, of any version."""
-    return (path / INFO).is_file()
-
-
-class LeRobotFolder:
-    """The metadata of a LeRobot data set.
-
-    Attributes
-    ----------
-    fps
-        Frames per second.
-    features
-        ``info.json``'s features: type, shape and names by feature.
-    episodes
-        Rows of the episode table by ``episode_index``.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        info = _read_info(path)
-        self.fps = float(info["fps"])
-        self.features: Mapping[str, Mapping[str, Any]] = info["features"]
-        self._data_path: str = info["data_path"]
-        self._video_path: str | None = info.get("video_path")
-        self.episodes = _read_episodes(path)
-
-    def episode(self, run: str) -> Mapping[str, Any]:
-        """The row of an episode by its number as text."""
-        if not run.isdecimal() or int(run) not in self.episodes:
-            last = max(self.episodes)
-            raise DataError(f"{self.path}: no episode '{run}' (the last is {last})")
-        return self.episodes[int(run)]
-
-    def data_file(self, row: Mapping[str, Any]) -> Path:
-        """The Parquet file that holds an episode's frames."""
-        return self.path / self._data_path.format(
-            chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]
-        )
-
-    def video_file(self, row: Mapping[str, Any], camera: str) -> Path:
-        """The video file that holds an episode's frames of a camera."""
-        if self._video_path is None:
-            raise DataError(f"{self.path / INFO}: names no 'video_path'")
-        return self.path / self._video_path.format(
-            video_key=camera,
-            chunk_index=row[f"videos/{camera}/chunk_index"],
-            file_index=row[f"videos/{camera}/file_index"],
-        )
-
-    def columns(self) -> dict[str, tuple[str, int | None]]:
-        """Names for ``columns`` in the stream file: feature, and element or None."""
-        found: dict[str, tuple[str, int | None]] = {}
-        for feature, about in self.features.items():
-            shape = list(about.get("shape") or [1])
-            if about.get("dtype") in ("video", "image", "string") or len(shape) > 1:
-                continue
-            if shape == [1]:
-                found[feature] = (feature, None)
-            for i in range(shape[0]):
-                found[f"{feature}[{i}]"] = (feature, i)
-            for i, name in enumerate(_names(about, shape[0])):
-                found.setdefault(f"{feature}.{name}", (feature, i))
-        return found
 
 
 def open_lerobot_episode(
@@ -127,23 +57,17 @@ def open_lerobot_episode(
     return LeRobotEpisode(load_lerobot(path), run, spec, allow_missing=allow_missing)
 
 
-def load_lerobot(path: Path) -> LeRobotFolder:
-    """Read a LeRobot data set's metadata; remembered, since every episode needs it."""
-    changed = (path / INFO).stat().st_mtime_ns if is_lerobot(path) else 0
-    return _load(path.resolve(), changed)
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path, changed_ns: int) -> LeRobotFolder:
-    return LeRobotFolder(path)
-
-
 class LeRobotEpisode(Recording):
     """One episode of a LeRobot data set, read as a recording.
 
     Frame ``i`` of the data set has the time ``i / fps`` since 1970: episodes follow each other
     as they were recorded, without the pauses between them, which are not known. Receipt and stamp
     are the same.
+
+    Attributes
+    ----------
+    decode_video
+        Set it to False to leave out the frames of videos, where only the numbers are needed.
     """
 
     def __init__(
@@ -163,6 +87,7 @@ class LeRobotEpisode(Recording):
         if self._length < 1:
             raise DataError(f"{self.path}: episode {run} is empty")
         self._elements = folder.columns()
+        self.decode_video = True
         absent: list[str] = []
         streams: list[str] = []
         for name in stream_order(spec):
@@ -201,7 +126,7 @@ class LeRobotEpisode(Recording):
         parts: list[Iterator[Sample]] = [self._numbers()]
         for name in self.streams:
             stream = self.spec.streams[name]
-            if stream.type == VIDEO:
+            if stream.type == VIDEO and self.decode_video:
                 parts.append(self._video(name, str(stream.topic)))
         yield from heapq.merge(*parts, key=lambda s: (s.receipt_ns, order[s.stream]))
 
@@ -250,7 +175,7 @@ class LeRobotEpisode(Recording):
         features |= {str(self.spec.streams[n].topic) for n in images}
         seen = 0
         for batch in self._batches(sorted(features | {"frame_index", "timestamp"})):
-            cells = {c: self._cells(batch, *self._elements[c]) for c in wanted}
+            cells = self._cells(batch, wanted)
             values = {n: self._decoders[n].decode_columns(cells) for n in numeric}
             for i in range(batch.num_rows):
                 t_ns = self._checked_time(batch, i, seen)
@@ -283,14 +208,31 @@ class LeRobotEpisode(Recording):
         except (pa.ArrowException, OSError) as exc:
             raise damaged(path, exc) from exc
 
-    def _cells(self, batch: pa.RecordBatch, feature: str, element: int | None) -> npt.NDArray[Any]:
-        """One number per frame; NaN where the table has none."""
-        column = batch.column(feature)
-        if not pa.types.is_nested(column.type):
-            return np.asarray(column.to_pandas())
+    def _cells(self, batch: pa.RecordBatch, columns: set[str]) -> dict[str, npt.NDArray[Any]]:
+        """Values per column name of the stream file, one per frame; NaN where there is none."""
+        found: dict[str, npt.NDArray[Any]] = {}
+        vectors: dict[str, npt.NDArray[np.float64]] = {}
+        for name in columns:
+            feature, element = self._elements[name]
+            column = batch.column(feature)
+            if not pa.types.is_nested(column.type):
+                found[name] = np.asarray(column.to_pandas())
+                continue
+            if feature not in vectors:
+                vectors[feature] = self._vector(column, feature)
+            found[name] = vectors[feature][:, element or 0]
+        return found
+
+    def _vector(self, column: pa.Array, feature: str) -> npt.NDArray[np.float64]:
+        """Float64 ``[N, size]`` of a column of lists."""
+        size = self.folder.features[feature]["shape"][0]
         rows = column.to_pylist()
-        index = element or 0
-        return np.array([np.nan if r is None or r[index] is None else r[index] for r in rows])
+        if any(r is not None and len(r) != size for r in rows):
+            raise DataError(
+                f"{self.folder.data_file(self.row)}: column '{feature}': expected {size} values "
+                "per frame, as info.json says"
+            )
+        return np.array([r or [None] * size for r in rows], dtype=np.float64).reshape(-1, size)
 
     def _checked_time(self, batch: pa.RecordBatch, i: int, expected: int) -> int:
         """Time of a row [ns]; frames must be in order and on the rate's grid."""
@@ -334,55 +276,3 @@ class LeRobotEpisode(Recording):
             )
             t_ns = self._time_ns(frame)
             yield Sample(name, t_ns, t_ns, decode_image(message, size, name))
-
-
-def _read_info(path: Path) -> dict[str, Any]:
-    place = path / INFO
-    try:
-        info = json.loads(place.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise DataError(f"{place}: cannot be read: {exc.strerror}") from exc
-    except ValueError as exc:
-        raise DataError(f"{place}: not valid JSON: {exc}") from exc
-    version = str(info.get("codebase_version")) if isinstance(info, dict) else "none"
-    if not version.startswith("v3."):
-        raise DataError(
-            f"{place}: LeRobot data set of version {version}; version v3.0 is read: convert it "
-            "with LeRobot's own converter"
-        )
-    for key in ("fps", "features", "data_path"):
-        if not info.get(key):
-            raise DataError(f"{place}: missing key '{key}'")
-    return dict(info)
-
-
-def _read_episodes(path: Path) -> dict[int, Mapping[str, Any]]:
-    files = sorted((path / "meta" / "episodes").glob("chunk-*/file-*.parquet"))
-    if not files:
-        raise DataError(f"{path}: no meta/episodes/chunk-*/file-*.parquet")
-    found: dict[int, Mapping[str, Any]] = {}
-    for file in files:
-        try:
-            # Statistics make up most of the table and are not needed.
-            names = [n for n in pq.read_schema(file).names if not n.startswith("stats/")]
-            rows = pq.read_table(file, columns=names).to_pylist()
-        except (pa.ArrowException, OSError) as exc:
-            raise damaged(file, exc) from exc
-        for key in ("episode_index", "length", "dataset_from_index", "data/chunk_index"):
-            if key not in names:
-                raise DataError(f"{file}: no column '{key}'")
-        found.update({int(r["episode_index"]): r for r in rows})
-    if not found:
-        raise DataError(f"{path}: holds no episodes")
-    return dict(sorted(found.items()))
-
-
-def _names(about: Mapping[str, Any], count: int) -> list[str]:
-    """Names of a vector's elements: a list, or a list under one key such as 'motors'."""
-    names = about.get("names")
-    if isinstance(names, dict):
-        lists = [v for v in names.values() if isinstance(v, list)]
-        names = lists[0] if len(lists) == 1 else None
-    if isinstance(names, list) and len(names) == count:
-        return [str(n) for n in names]
-    return []

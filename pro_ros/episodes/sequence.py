@@ -33,8 +33,9 @@ class Sequence:
     events
         Events on this stretch, in order of their start.
     known_until_ns
-        Nothing is known after this time (end of the log, gap, intervention): windows that reach
-        past it have no label [ns].
+        Nothing is known after this time (end of the log, gap): windows that reach past it have
+        no label [ns]. An intervention among ``events`` ends what is known earlier, see
+        :func:`pro_ros.episodes.labels.knowledge`.
     """
 
     id: str

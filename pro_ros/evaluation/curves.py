@@ -111,7 +111,9 @@ def _precision_recall(score: FloatVector, label: BoolVector) -> tuple[FloatVecto
     if metrics.missing_class(label):
         return np.zeros(0), np.zeros(0)
     precision, recall, _ = precision_recall_curve(label, score)
-    recall, precision = recall[::-1], precision[::-1]
+    # Where nothing is found yet, precision is 0 or made up: the curve begins with the first hit.
+    found = recall > 0
+    recall, precision = recall[found][::-1], precision[found][::-1]
     if len(recall) > MOST_POINTS:
         # Evenly over arc length along both axes, so that the steep start keeps its shape.
         way = np.cumsum(np.abs(np.diff(recall)) + np.abs(np.diff(precision)))

@@ -35,10 +35,10 @@ def _lead(quantile: str, rate: int) -> Definition:
     return Definition(
         f"{quantile} lead time at {rate}/h",
         "alarms",
-        "higher",
+        "neither",
         "s",
         "Time from the first alarm in an event's lead window to its onset, at most H; over "
-        "recalled events only.",
+        "recalled events only, so models that recall other events are not compared by it.",
     )
 
 
@@ -84,11 +84,11 @@ DEFINITIONS: dict[str, Definition] = {
         "False alarms per hour of monitored time at the threshold stored in the checkpoint.",
     ),
     "calibrated_lead_median": Definition(
-        "Median lead time, calibrated", "alarms", "higher", "s",
+        "Median lead time, calibrated", "alarms", "neither", "s",
         "Median lead time at the threshold stored in the checkpoint.",
     ),
     "calibrated_lead_p10": Definition(
-        "10th percentile of lead time, calibrated", "alarms", "higher", "s",
+        "10th percentile of lead time, calibrated", "alarms", "neither", "s",
         "10th percentile of lead time at the threshold stored in the checkpoint.",
     ),
     "detection_auroc": Definition(

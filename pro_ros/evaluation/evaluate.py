@@ -7,6 +7,7 @@ from collections.abc import Sequence as Sequence_
 
 import numpy as np
 
+from pro_ros.errors import DataError
 from pro_ros.evaluation import alarmrates
 from pro_ros.evaluation.curves import curves
 from pro_ros.evaluation.measure import (
@@ -80,11 +81,14 @@ def evaluate(
     Raises
     ------
     DataError
-        No steps, or arrays that do not belong together.
+        No steps, arrays that do not belong together, or an unknown headline horizon.
     """
     settings = settings or Settings()
     table = Table(items, modes, horizons)
-    headline = horizons.index(headline_horizon) if headline_horizon else len(horizons) - 1
+    if headline_horizon is not None and headline_horizon not in horizons:
+        known = ", ".join(f"{h:g}" for h in horizons)
+        raise DataError(f"headline horizon {headline_horizon:g} s: the model has {known}")
+    headline = len(horizons) - 1 if headline_horizon is None else horizons.index(headline_horizon)
     targets = _targets(modes)
     whole = Part(table, settings)
     parts = _parts(table)
@@ -163,8 +167,10 @@ def _shown(
 ) -> ShownThreshold | None:
     """The stored threshold of the target if there is one, otherwise an operating point."""
     horizon = part.table.horizons[headline]
+    # With a single mode, 'any' is the same thing under another name.
+    names = {target} if len(part.table.modes) > 1 else {ANY, target}
     for stored in thresholds:
-        if (stored.target, stored.horizon) == (target, horizon):
+        if stored.target in names and stored.horizon == horizon:
             return ShownThreshold(
                 target=target,
                 horizon=horizon,

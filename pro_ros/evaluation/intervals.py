@@ -22,7 +22,7 @@ Replicates = npt.NDArray[np.float64]
 NumberVector = npt.NDArray[np.floating] | npt.NDArray[np.integer]
 
 MOST_RANK_BINS = 4096
-"""Rankings with at most so many distinct scores are resampled exactly."""
+"""Rankings that need no more bins than this are resampled exactly."""
 
 LARGEST_COUNT_TABLE = 8_000_000
 """Most entries of a table of counts per unit and score bin."""
@@ -102,11 +102,12 @@ class Bootstrap:
     ) -> tuple[Replicates, Replicates]:
         """AUROC and average precision under each draw, as two ``[R]``.
 
-        Exact up to :data:`MOST_RANK_BINS` distinct scores; beyond it, scores below the highest
-        half of the bins share bins by rank, which changes the third decimal at most.
+        Exact where :data:`MOST_RANK_BINS` bins are enough, which takes some two thousand distinct
+        positive scores; beyond it, scores below the highest half of the bins share bins by rank,
+        which changes the third decimal at most.
         """
         room = max(256, LARGEST_COUNT_TABLE // max(1, self.units))
-        which, bins = _rank_bins(score, min(MOST_RANK_BINS, room))
+        which, bins = _rank_bins(score, label, min(MOST_RANK_BINS, room))
         cell = unit.astype(np.int64) * bins + which
         size = self.units * bins
         positive = np.bincount(cell[label], minlength=size).reshape(self.units, bins)
@@ -161,15 +162,26 @@ class Bootstrap:
             return won / ((first @ counted) * second).sum(axis=1)
 
 
-def _rank_bins(score: FloatVector, most: int) -> tuple[npt.NDArray[np.int64], int]:
-    """Bin of each row by falling score; equal scores share a bin. The top half is kept exact."""
+def _rank_bins(
+    score: FloatVector, label: BoolVector, most: int
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Bin of each row by falling score, and how many there are.
+
+    Equal scores share a bin, and so do neighbours without a positive row among them: neither
+    area depends on the order of negatives between two positives. The top half is kept exact.
+    """
     values, which = np.unique(-np.asarray(score, dtype=np.float64), return_inverse=True)
-    if len(values) <= most:
-        return which.astype(np.int64), max(1, len(values))
-    exact = most // 2
-    below = (np.arange(len(values) - exact) * (most - exact)) // (len(values) - exact)
-    coarse = np.concatenate([np.arange(exact), exact + below])
-    return coarse[which], most
+    barren = np.bincount(which[label], minlength=len(values)) == 0
+    new = np.ones(len(values), dtype=bool)
+    new[1:] = ~(barren[1:] & barren[:-1])
+    merged = np.cumsum(new) - 1
+    bins = int(new.sum())
+    if bins > most:
+        exact = most // 2
+        below = (np.arange(bins - exact) * (most - exact)) // (bins - exact)
+        merged = np.concatenate([np.arange(exact), exact + below])[merged]
+        bins = most
+    return merged[which].astype(np.int64), bins
 
 
 def _areas(

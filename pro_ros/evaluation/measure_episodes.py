@@ -10,11 +10,18 @@ import numpy as np
 from pro_ros.evaluation import detection, metrics, value_metrics
 from pro_ros.evaluation.detection import Detection
 from pro_ros.evaluation.intervals import Replicates
-from pro_ros.evaluation.measure import Drawn, metric
+from pro_ros.evaluation.measure import Drawn, metric, promise
 from pro_ros.evaluation.metrics import Measured
 from pro_ros.evaluation.part import Part
 from pro_ros.evaluation.results import Metric, Settings
-from pro_ros.evaluation.table import ANY, OPERATOR, BoolVector, FloatVector, IntVector
+from pro_ros.evaluation.table import (
+    ANY,
+    OPERATOR,
+    BoolVector,
+    FloatVector,
+    IntVector,
+    main_target,
+)
 from pro_ros.model.calibration import AlarmThreshold
 
 
@@ -82,17 +89,20 @@ def detection_metrics(
 ) -> Iterator[Metric]:
     """Failure detection by the risk of any failure and by 1 - P(success)."""
     table = part.table
-    stored = next((t for t in thresholds if t.target == ANY), None)
+    names = {ANY, main_target(table.modes)}
+    stored = next((t for t in thresholds if t.target in names), None)
     horizon = len(table.horizons) - 1 if stored is None else table.horizons.index(stored.horizon)
     if table.modes:
         _, known = table.risk_label(ANY, horizon)
         scores = {m: table.risk(m, ANY, horizon) for m in table.models}
         level = None if stored is None else stored.threshold
-        yield from _detection(part, "risk", scores, known, level, table.horizons[horizon])
+        note = "" if stored is None else f"threshold {stored.threshold:.4g} {promise(stored)}"
+        yield from _detection(part, "risk", scores, known, level, table.horizons[horizon], note)
     known = table.label("success_known").astype(bool)
     scores = {m: 1.0 - table.says(m, "success") for m in table.models}
     level = None if settings.success_threshold is None else 1.0 - settings.success_threshold
-    yield from _detection(part, "success", scores, known, level, None)
+    note = "" if level is None else f"flagged at P(success) <= {settings.success_threshold:g}"
+    yield from _detection(part, "success", scores, known, level, None, note)
 
 
 def _detection(
@@ -102,6 +112,7 @@ def _detection(
     known: BoolVector,
     threshold: float | None,
     horizon: float | None,
+    note: str,
 ) -> Iterator[Metric]:
     """``threshold`` is the operator's; None leaves only what needs none."""
     chosen = [
@@ -133,12 +144,13 @@ def _detection(
             false_positives = detection.fpr(found).value
         for key, one in _at_threshold(part, found, unit).items():
             drawn.setdefault(key, {})[model] = one
+    missing = "no stored threshold, so only what needs none is reported"
     for key, models in drawn.items():
+        ranked = key in ("detection_auroc", "detection_auprc")
+        said = missing if ranked and threshold is None else "" if ranked else note
         yield metric(
             part.bootstrap, key, models, score=name, horizon=horizon, counted="episodes",
-            count=len(episodes), positives=int(failed.sum()),
-            note="" if threshold is not None or not key.endswith("auroc")
-            else "no stored threshold, so only what needs none is reported",
+            count=len(episodes), positives=int(failed.sum()), note=said,
         )  # fmt: skip
 
 

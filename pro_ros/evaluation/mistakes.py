@@ -7,7 +7,7 @@ import numpy as np
 from pro_ros.evaluation import alarmrates
 from pro_ros.evaluation.part import Part
 from pro_ros.evaluation.results import Mistake, ShownThreshold
-from pro_ros.evaluation.table import ANY, OPERATOR, FloatVector
+from pro_ros.evaluation.table import ANY, OPERATOR, FloatVector, main_target
 from pro_ros.runtime.alarms import alarm_onsets
 
 MOST = 10
@@ -18,10 +18,10 @@ def mistakes(part: Part, shown: tuple[ShownThreshold, ...]) -> tuple[Mistake, ..
     """The largest mistakes of each kind, the worst first."""
     found: list[Mistake] = []
     for threshold in shown:
-        if threshold.target != ANY or len(shown) == 1:
+        if threshold.target != ANY:
             found += _missed(part, threshold)[:MOST]
     for threshold in shown:
-        if threshold.target == ANY or len(shown) == 1:
+        if threshold.target == main_target(part.table.modes):
             found += _false_alarms(part, threshold)[:MOST]
     return (*found, *_wrong_outcomes(part)[:MOST])
 
@@ -78,8 +78,8 @@ def _false_alarms(part: Part, shown: ShownThreshold) -> list[Mistake]:
             **_place(part, int(onsets[k]), int(monitored.t_ns[onsets[k]])),
             duration_s=round(float(length[k]), 3),
             score=round(float(peak[k]), 6),
-            text=f"on for {length[k]:.3g} s, the risk reached {peak[k]:.3g}, no event within "
-            f"{shown.horizon:g} s",
+            text=f"on for {f'{length[k]:.3g} s' if length[k] else 'one step'}, the risk reached "
+            f"{peak[k]:.3g}, no event within {shown.horizon:g} s",
         )
         for k in order
         if false[k]

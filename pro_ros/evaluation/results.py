@@ -144,6 +144,10 @@ class Breakdown(StrictModel):
     counts: Counts
     metrics: tuple[Metric, ...]
 
+    def find(self, key: str, target: str = "") -> Metric | None:
+        """The metric with this key and target, or None."""
+        return next((m for m in self.metrics if (m.key, m.target) == (key, target)), None)
+
 
 class Mistake(StrictModel):
     """One of the largest mistakes.

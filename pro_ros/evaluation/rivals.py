@@ -105,8 +105,10 @@ class Rival:
         mode_risk: list[list[Classifier]],
         termination: Classifier,
         success: Classifier,
+        horizons: int,
     ) -> None:
         self.name = name
+        self._horizons = horizons
         self._inputs = inputs
         self._mode_risk = mode_risk
         self._termination = termination
@@ -130,7 +132,7 @@ class Rival:
             rows = windows.rows(index)
             for k, classify in enumerate(flat):
                 out[index, k] = classify(rows)
-        shape = (len(windows), len(self._mode_risk), -1 if self._mode_risk else 0)
+        shape = (len(windows), len(self._mode_risk), self._horizons)
         mode_risk = np.maximum.accumulate(out[:, 2:].reshape(shape), axis=2)
         success = out[:, 1]
         return Judged(
@@ -211,6 +213,7 @@ def fit_rivals(
             ],
             fit([x.termination for _, x in train], [x.termination_known for _, x in train]),
             fit([x.success for _, x in train], [x.success_known for _, x in train]),
+            len(horizons),
         )
     return rivals
 

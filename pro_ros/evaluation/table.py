@@ -29,6 +29,11 @@ IntVector = npt.NDArray[np.int64]
 BoolVector = npt.NDArray[np.bool_]
 
 
+def main_target(modes: tuple[str, ...]) -> str:
+    """The target that alarms are shown for: the only mode, or any of several."""
+    return modes[0] if len(modes) == 1 else ANY
+
+
 class Judgement(Protocol):
     """What a model says about a sequence of T steps; the operator and the rivals alike.
 

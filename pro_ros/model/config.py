@@ -24,10 +24,10 @@ class NumericEncoderConfig(StrictModel):
     bins: int = Field(16, ge=2, le=128, description="Quantile bins of the piecewise embedding")
     hidden: int = Field(0, ge=0, le=4096, description="Hidden width; 0: one linear layer")
     feature_dropout: Probability = Field(
-        0.1, description="Chance that a feature is masked in a training sequence"
+        0.2, description="Chance that a feature is masked in a training sequence"
     )
     column_dropout: Probability = Field(
-        0.0, description="Chance that one column of the embedding is dropped at a training step"
+        0.2, description="Chance that one column of the embedding is dropped at a training step"
     )
 
 
@@ -72,20 +72,26 @@ class TextEncoderConfig(StrictModel):
 class TemporalConfig(StrictModel):
     """Causal model over the last ``window`` fused tokens.
 
-    ``taps``: a tapped delay line, one weight matrix per lag, then residual layers.
+    ``taps``: a tapped delay line, one weight matrix per lag, then layers.
     ``attention``: causal self-attention over the window with a ring of keys and values.
     """
 
     kind: Literal["taps", "attention"] = "taps"
-    window: int = Field(8, ge=1, le=4096, description="K, steps that the operator remembers")
-    layers: int = Field(2, ge=1, le=16)
+    window: int = Field(16, ge=1, le=4096, description="K, steps that the operator remembers")
+    layers: int = Field(2, ge=1, le=16, description="Layers, the taps counted as one")
     hidden: int = Field(0, ge=0, le=4096, description="Width behind the tokens; 0: 'width'")
     heads: int = Field(4, ge=1, le=32, description="Attention heads")
     lag_dropout: Probability = Field(
         0.1, description="Chance that a tap is dropped at a training step (kind taps)"
     )
+    far_dropout: Probability = Field(
+        0.3, description="How much larger that chance is at the oldest tap, growing linearly"
+    )
     members_from: Literal["taps", "layers"] = Field(
-        "taps", description="Where ensemble members part: at the taps, or behind them (kind taps)"
+        "layers", description="Where ensemble members part: at the taps or behind (kind taps)"
+    )
+    block: Literal["plain", "residual"] = Field(
+        "residual", description="Layers behind the taps: plain, or normed with a bypass"
     )
 
 
@@ -94,7 +100,9 @@ class OperatorConfig(StrictModel):
 
     width: int = Field(64, ge=8, le=2048, description="Width of tokens and latent")
     members: int = Field(8, ge=1, le=64, description="Ensemble members that share weights")
-    dropout: Probability = 0.1
+    dropout: Probability = Field(0.1, description="Between layers")
+    token_dropout: Probability = Field(0.0, description="Of the fused token")
+    head_norm: bool = Field(True, description="Layer norm of the latent before the heads")
     activation: Activation = Field("silu", description="Between layers")
     token_activation: Activation = Field("none", description="Of the fused token")
     modality_dropout: Probability = Field(

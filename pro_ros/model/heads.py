@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pro_ros.model.config import OperatorConfig
 from pro_ros.model.members import uniform
 from pro_ros.model.outputs import Outputs
 
@@ -19,23 +20,24 @@ class Heads(nn.Module):
 
     Parameters
     ----------
-    modes, bins
-        Failure modes M, and horizon bins K of the discrete-time hazards.
+    modes
+        Number of failure modes M; each horizon is a bin of their discrete-time hazards.
     """
 
-    def __init__(self, members: int, width: int, modes: int, bins: int, dropout: float) -> None:
+    def __init__(self, modes: int, config: OperatorConfig) -> None:
         super().__init__()
+        members, width, bins = config.members, config.latent_width, len(config.horizons)
         self.modes = modes
         self.bins = bins
-        self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(width) if config.head_norm else None
         self.weight = uniform(members, width, 3 + modes * bins, fan_in=width)
         self.bias = nn.Parameter(torch.zeros(members, 1, 3 + modes * bins))
 
     def forward(self, latent: Tensor) -> Tensor:
         """Latent ``[E, B, T, W]`` -> all heads side by side, ``[E, B, T, 3 + M K]``."""
-        flat = self.dropout(self.norm(latent)).flatten(1, -2)
-        packed = torch.baddbmm(self.bias, flat, self.weight)
+        if self.norm is not None:
+            latent = self.norm(latent)
+        packed = torch.baddbmm(self.bias, latent.flatten(1, -2), self.weight)
         return packed.unflatten(1, latent.shape[1:-1])
 
     def unpack(self, packed: Tensor) -> Outputs:

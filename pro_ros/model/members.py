@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pro_ros.model.config import Activation
+from pro_ros.model.config import Activation, OperatorConfig
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
@@ -22,6 +22,11 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
     "silu": functional.silu,
 }
+
+
+def dropped(x: Tensor, chance: float, training: bool) -> Tensor:
+    """Dropout that costs nothing at run time, where a step is bound by the number of calls."""
+    return functional.dropout(x, chance) if training and chance else x
 
 
 def uniform(*shape: int, fan_in: int) -> nn.Parameter:
@@ -86,15 +91,31 @@ class MemberSplit(nn.Module):
 class MemberResidual(nn.Module):
     """Residual layer ``x + W2 dropout(f(W1 norm(x)))`` of E members, ``[E, N, D]``."""
 
-    def __init__(self, members: int, width: int, dropout: float, activation: Activation) -> None:
+    def __init__(self, config: OperatorConfig) -> None:
         super().__init__()
+        members, width = config.members, config.latent_width
         self.norm = nn.LayerNorm(width)
         self.enter = MemberLinear(members, width, width)
         self.leave = MemberLinear(members, width, width)
-        self.activation = ACTIVATIONS[activation]
-        self.dropout = nn.Dropout(dropout)
+        self.activation = ACTIVATIONS[config.activation]
+        self.dropout = config.dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """``[E, N, D] -> [E, N, D]``."""
-        y: Tensor = x + self.leave(self.dropout(self.activation(self.enter(self.norm(x)))))
+        inner = self.activation(self.enter(self.norm(x)))
+        y: Tensor = x + self.leave(dropped(inner, self.dropout, self.training))
         return y
+
+
+class MemberPlain(nn.Module):
+    """Plain layer ``dropout(f(W x))`` of E members, ``[E, N, D]``."""
+
+    def __init__(self, config: OperatorConfig) -> None:
+        super().__init__()
+        self.linear = MemberLinear(config.members, config.latent_width, config.latent_width)
+        self.activation = ACTIVATIONS[config.activation]
+        self.dropout = config.dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[E, N, D] -> [E, N, D]``."""
+        return dropped(self.activation(self.linear(x)), self.dropout, self.training)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pro_ros.model.config import NumericEncoderConfig
+from pro_ros.model.members import dropped
 from pro_ros.streams.sample import BoolArray
 
 LARGEST = 1e30
@@ -129,11 +130,20 @@ class NumericColumns(nn.Module):
 
 
 class NumericEncoder(nn.Module):
-    """Columns of one modality's features -> one embedding, ``[..., F, C] -> [..., width]``."""
+    """Columns of one modality's features -> one embedding, ``[..., F, C] -> [..., width]``.
 
-    def __init__(self, inputs: int, width: int, config: NumericEncoderConfig) -> None:
+    Parameters
+    ----------
+    features, per_feature
+        F and C.
+    """
+
+    def __init__(
+        self, features: int, per_feature: int, width: int, config: NumericEncoderConfig
+    ) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(config.column_dropout)
+        inputs = features * per_feature
+        self.dropout = config.column_dropout
         self.project: nn.Module = (
             nn.Sequential(
                 nn.Linear(inputs, config.hidden), nn.ReLU(), nn.Linear(config.hidden, width)
@@ -141,10 +151,15 @@ class NumericEncoder(nn.Module):
             if config.hidden
             else nn.Linear(inputs, width)
         )
+        first = next(m for m in self.project.modules() if isinstance(m, nn.Linear))
+        # Of a feature's columns some are 1 and most others 0: they count as one input, not as C.
+        nn.init.normal_(first.weight, std=(2 * max(1, features)) ** -0.5)
+        nn.init.zeros_(first.bias)
 
     def forward(self, columns: Tensor) -> Tensor:
-        """``[..., F, C]`` with F x C = ``inputs`` -> ``[..., width]``."""
-        encoded: Tensor = self.project(self.dropout(columns.flatten(-2)))
+        """``[..., F, C] -> [..., width]``."""
+        inputs = dropped(columns.flatten(-2), self.dropout, self.training)
+        encoded: Tensor = self.project(inputs)
         return encoded
 
 

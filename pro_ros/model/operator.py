@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pro_ros.episodes.sequence import Sequence
 from pro_ros.model.config import OperatorConfig
 from pro_ros.model.heads import Heads
-from pro_ros.model.members import ACTIVATIONS
+from pro_ros.model.members import ACTIVATIONS, dropped
 from pro_ros.model.numeric import NumericColumns, NumericEncoder
 from pro_ros.model.outputs import Outputs
 from pro_ros.model.temporal import State, build_temporal
@@ -117,7 +117,8 @@ class Operator(nn.Module):
         self.numeric = nn.ModuleDict(
             {
                 modality: NumericEncoder(
-                    len(names) * self.columns.per_feature,
+                    len(names),
+                    self.columns.per_feature,
                     action_width if modality == "action" else width,
                     config.numeric,
                 )
@@ -130,16 +131,9 @@ class Operator(nn.Module):
         self.text = nn.Linear(self.text_encoder.size, width, bias=False)
         nn.init.zeros_(self.text.weight)
         self.text_absent = nn.Parameter(torch.zeros(width))
-        self.dropout = nn.Dropout(config.dropout)
         self.activation = ACTIVATIONS[config.token_activation]
         self.temporal = build_temporal(width + action_width, config)
-        self.heads = Heads(
-            config.members,
-            config.latent_width,
-            len(self.modes),
-            len(config.horizons),
-            config.dropout,
-        )
+        self.heads = Heads(len(self.modes), config)
 
     @property
     def context(self) -> int:
@@ -187,8 +181,7 @@ class Operator(nn.Module):
         token = latent if world else latent.expand(*inputs.restart.shape, -1)
         if action is not None:
             token = torch.cat([token, action], dim=-1)
-        fused: Tensor = self.dropout(self.activation(token))
-        return fused
+        return dropped(self.activation(token), self.config.token_dropout, self.training)
 
     @property
     def frame_feature_size(self) -> int:
@@ -203,9 +196,10 @@ class Operator(nn.Module):
 
     def fit_normalisation(self, arrays: Mapping[str, tuple[FloatArray, BoolArray]]) -> None:
         """Fit each numeric modality's statistics to training data: values and mask ``[N, F]``."""
+        if not self.numeric:
+            return
         values, mask = zip(*(arrays[modality] for modality in self.numeric), strict=True)
-        if values:
-            self.columns.fit(np.concatenate(values, axis=1), np.concatenate(mask, axis=1))
+        self.columns.fit(np.concatenate(values, axis=1), np.concatenate(mask, axis=1))
 
     def set_prior(
         self,

@@ -18,7 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from pro_ros.model.config import OperatorConfig
-from pro_ros.model.members import ACTIVATIONS, MemberLinear, MemberResidual, MemberSplit
+from pro_ros.model.members import (
+    ACTIVATIONS,
+    MemberLinear,
+    MemberPlain,
+    MemberResidual,
+    MemberSplit,
+    dropped,
+)
 
 State = tuple[Tensor, ...]
 """Memory between steps; each tensor has the batch as its first dimension."""
@@ -58,10 +65,13 @@ def steps_since_restart(restart: Tensor) -> Tensor:
 
 
 class TapsTemporal(Temporal):
-    """Tapped delay line: one weight matrix per lag, then residual layers.
+    """Tapped delay line: one weight matrix per lag, then layers.
 
-    Taps from before the start read a learned token. Members differ from the first layer on.
+    Taps from before the start read a learned token. In training, whole taps are dropped, older
+    ones more often, so that the operator leans on what is recent.
     """
+
+    lag_dropout: Tensor
 
     def __init__(self, inputs: int, config: OperatorConfig) -> None:
         super().__init__()
@@ -69,19 +79,20 @@ class TapsTemporal(Temporal):
         self.window = temporal.window
         self.before = nn.Parameter(torch.zeros(inputs))
         together = temporal.members_from == "layers"
-        self.taps = MemberLinear(
-            1 if together else members, inputs * self.window, width, diverse=True
+        taps = inputs * self.window
+        self.taps = (
+            nn.Linear(taps, width)
+            if together
+            else MemberLinear(members, taps, width, diverse=True)
         )
         self.split = MemberSplit(members, width) if together else nn.Identity()
         self.activation = ACTIVATIONS[config.activation]
-        self.lag_dropout = nn.Dropout(temporal.lag_dropout)
-        self.dropout = nn.Dropout(config.dropout)
-        self.layers = nn.Sequential(
-            *(
-                MemberResidual(members, width, config.dropout, config.activation)
-                for _ in range(temporal.layers - 1)
-            )
-        )
+        self.dropout = config.dropout
+        far = torch.arange(self.window - 1, -1, -1) / max(1, self.window - 1)
+        chance = (temporal.lag_dropout + temporal.far_dropout * far).clamp(max=0.9)
+        self.register_buffer("lag_dropout", chance, persistent=False)
+        block = MemberResidual if temporal.block == "residual" else MemberPlain
+        self.layers = nn.Sequential(*(block(config) for _ in range(temporal.layers - 1)))
 
     def forward(self, tokens: Tensor, restart: Tensor) -> Tensor:
         """See :class:`Temporal`."""
@@ -92,9 +103,9 @@ class TapsTemporal(Temporal):
         lag = torch.arange(lags, -1, -1, device=tokens.device)
         inside = lag <= steps_since_restart(restart).unsqueeze(-1)
         windows = torch.where(inside.unsqueeze(2), windows, self.before.unsqueeze(-1))
-        if self.training and self.lag_dropout.p:
-            kept = self.lag_dropout(windows.new_ones(batch, steps, 1, self.window))
-            windows = windows * kept
+        if self.training:
+            drawn = torch.rand(batch, steps, 1, self.window, device=tokens.device)
+            windows = windows * (drawn >= self.lag_dropout) / (1.0 - self.lag_dropout)
         latent = self._latent(windows.reshape(1, batch * steps, -1))
         return latent.unflatten(1, (batch, steps))
 
@@ -113,7 +124,7 @@ class TapsTemporal(Temporal):
 
     def _latent(self, windows: Tensor) -> Tensor:
         first = self.activation(self.split(self.taps(windows)))
-        latent: Tensor = self.layers(self.dropout(first))
+        latent: Tensor = self.layers(dropped(first, self.dropout, self.training))
         return latent
 
 
@@ -187,7 +198,7 @@ class AttentionLayer(nn.Module):
         self.query_key_value = nn.Linear(width, 3 * width)
         self.lag_bias = nn.Parameter(torch.zeros(self.heads, window))
         self.leave = nn.Linear(width, width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = config.dropout
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp_enter = nn.Linear(width, 2 * width)
         self.mlp_leave = nn.Linear(2 * width, width)
@@ -236,9 +247,9 @@ class AttentionLayer(nn.Module):
         return tuple(split)  # type: ignore[return-value]
 
     def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        x = x + self.dropout(self.leave(mixed))
-        inner = self.dropout(self.activation(self.mlp_enter(self.mlp_norm(x))))
-        y: Tensor = x + self.mlp_leave(inner)
+        x = x + dropped(self.leave(mixed), self.dropout, self.training)
+        inner = self.activation(self.mlp_enter(self.mlp_norm(x)))
+        y: Tensor = x + self.mlp_leave(dropped(inner, self.dropout, self.training))
         return y
 
 

@@ -33,9 +33,8 @@ class Emitter:
     """Collects what is wanted of a message type, then writes the code that reads it.
 
     The code has ``raw`` (the bytes) and assigns the variables that the ``want_`` methods named.
-    ``pos`` in it is a position in ``raw``; ``offset``, ``modulus`` and ``residue`` say what is
-    known of the current place: it is ``pos + offset``, and its distance from the end of the
-    encapsulation is ``residue + offset`` modulo ``modulus``.
+    ``pos`` in it is a position in ``raw``, known to be aligned to ``modulus``; the current place
+    is ``pos + offset``.
     """
 
     def __init__(self, typestore: Any, msgtype: str) -> None:
@@ -47,7 +46,7 @@ class Emitter:
         self._pending: list[tuple[str, str, int]] = []
         self._names = 0
         self._indent = 0
-        self._offset, self._modulus, self._residue = 0, 8, 0
+        self._offset, self._modulus = 0, 8
 
     def describe(self, path: Path) -> tuple[Any, Any]:
         """Definition of a field, or UnsupportedError where there is none."""
@@ -221,23 +220,23 @@ class Emitter:
 
     def _align(self, size: int) -> None:
         if size <= self._modulus:
-            self._offset += -(self._residue + self._offset) % size
+            self._offset += -self._offset % size
         else:
             self._flush()
             self._move(f"((pos + {self._offset + size - 5}) & -{size}) + 4", size)
 
     def _advance(self, count: str, multiple: int) -> None:
-        """Go on by a number of bytes known only when reading, a multiple of ``multiple``."""
-        modulus = min(self._modulus, multiple)
-        residue = (self._residue + self._offset) % modulus
-        self._move(f"pos + {self._offset} + {count}", modulus)
-        self._residue = residue
+        """Go on by a number of bytes known only when reading, a multiple of ``multiple``.
+
+        The current place is aligned to ``multiple``.
+        """
+        self._move(f"pos + {self._offset} + {count}", min(self._modulus, multiple))
 
     def _move(self, expression: str, modulus: int) -> None:
         """Assign ``pos``, which is then known to be aligned to ``modulus``."""
         if expression != "pos + 0":
             self._add(f"pos = {expression}")
-        self._offset, self._modulus, self._residue = 0, modulus, 0
+        self._offset, self._modulus = 0, modulus
 
     def _flush(self) -> None:
         """Read what was collected since ``pos`` was assigned, in one call."""

@@ -111,7 +111,9 @@ class Converter:
                 self.infinite += count
                 source = np.where(infinite, np.nan, source)
         if not self.identity:
-            source = source * self.scale + self.offset
+            # A value near the largest double may overflow; a step then has it as absent.
+            with np.errstate(over="ignore"):
+                source = source * self.scale + self.offset
         return self._one_hot(source) if self._levels else source
 
     def _one_hot(self, source: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

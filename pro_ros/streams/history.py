@@ -176,7 +176,7 @@ class NumericHistory(_History):
         after_ns = t_ns - over_ns
         if self._floor_ns is not None and self._floor_ns > after_ns:
             after_ns = self._floor_ns
-        rows = self._ring.since(after_ns, t_ns)[1][:, summary.columns]
+        rows = self._ring.since(after_ns, t_ns)[1].T[summary.columns].T
         if not len(rows):
             return
         has_nan = self._nan_ns is not None and self._nan_ns > after_ns

@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pro_ros.episodes import arrays
+from pro_ros.episodes import stacks
 from pro_ros.episodes.arrays import recording_sequences, save_steps_parquet
 from pro_ros.episodes.labels import RewardConfig, label
 from pro_ros.episodes.marks import BEGIN, END, EventMark, episode_begins
 from pro_ros.episodes.segment import segment
+from pro_ros.errors import StorageError
 from pro_ros.streams.sample import Sample
 from pro_ros.streams.spec import parse_spec
 from pro_ros.streams.stepper import Stepper
@@ -156,7 +157,7 @@ def test_an_intervention_does_not_cut_the_memory_but_what_follows_is_unlabelled(
 
 
 def test_arrays_grow_past_a_block(monkeypatch):
-    monkeypatch.setattr(arrays, "CHUNK", 4)
+    monkeypatch.setattr(stacks, "CHUNK", 4)
     (seq,) = build(rows(*(row(s) for s in range(11))), make_spec())
     assert seq.t_ns.tolist() == [s * S for s in range(11)]
     column = make_spec().layout["telemetry"].index("force.f")
@@ -193,3 +194,10 @@ def test_steps_can_be_saved_as_a_table_that_other_tools_open(tmp_path):
     assert table.column("episode").to_pylist() == [None, "r/0000", "r/0000"]
     assert table.column("force.f").to_pylist() == [0.0, None, 2.0]
     assert table.column("joints.q").to_pylist() == [None, None, None]
+
+
+def test_frames_that_find_no_room_are_one_line(tmp_path):
+    (tmp_path / "cache").write_text("a file is in the way")
+    samples = rows(row(0), row(1, frame=7))
+    with pytest.raises(StorageError, match="cache: cannot be written"):
+        build(samples, make_spec(camera=True, by="gap"), cache=tmp_path / "cache")

@@ -10,8 +10,9 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from pro_ros.episodes.arrays import sequences
-from pro_ros.episodes.dataset import Dataset, Source, create_dataset, open_run
+from pro_ros.episodes.dataset import Dataset, Source, create_dataset
 from pro_ros.episodes.outcome_table import apply_outcomes
+from pro_ros.episodes.runs import open_run
 from pro_ros.errors import DataError, ProError, SpecError, StorageError
 from pro_ros.interfaces import (
     EPISODE_EVENT,

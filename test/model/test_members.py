@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pro_ros.model.members import MemberLinear, MemberResidual, MemberSplit
+from pro_ros.model.config import OperatorConfig
+from pro_ros.model.members import MemberLinear, MemberPlain, MemberResidual, MemberSplit
 
 
 @pytest.mark.parametrize("rows", [1, 5])
@@ -42,9 +43,10 @@ def test_one_member_is_an_ordinary_layer():
     torch.testing.assert_close(layer(x)[0], x[0] @ layer.weight + layer.bias[0, 0])
 
 
-def test_members_do_not_see_each_other():
+@pytest.mark.parametrize("kind", [MemberResidual, MemberPlain])
+def test_members_do_not_see_each_other(kind):
     torch.manual_seed(0)
-    block = MemberResidual(2, 8, 0.0, "silu")
+    block = kind(OperatorConfig(width=8, members=2)).eval()
     x = torch.randn(2, 4, 8)
     y = x.clone()
     y[1] += 1.0

@@ -133,7 +133,7 @@ def test_a_hidden_width_makes_the_encoder_nonlinear():
     torch.manual_seed(0)
     x = torch.randn(3, 2, 5)
     for hidden, linear in ((0, True), (7, False)):
-        encoder = NumericEncoder(10, 4, NumericEncoderConfig(hidden=hidden)).eval()
+        encoder = NumericEncoder(2, 5, 4, NumericEncoderConfig(hidden=hidden)).eval()
         middle = encoder((x[0] + x[1]) / 2)
         same = torch.allclose(middle, (encoder(x[0]) + encoder(x[1])) / 2, atol=1e-6)
         assert same is linear

@@ -20,6 +20,9 @@ LAYOUT = {"state": ("q1", "q2", "q3"), "telemetry": ("fx", "fz"), "action": ("u"
 CAMERAS = {"wrist": ImageSpec(height=16, width=16), "front": ImageSpec(height=8, width=24)}
 MODES = ("grip_lost", "protective_stop")
 
+STILL = NumericEncoderConfig(feature_dropout=0.0, column_dropout=0.0)
+STEADY = TemporalConfig(lag_dropout=0.0, far_dropout=0.0)
+
 configs = st.builds(
     lambda kind, window, members, parting, embedding, hidden: OperatorConfig(
         width=8,
@@ -170,12 +173,13 @@ def test_precomputed_features_replace_frames():
 
 def test_modality_dropout_is_drawn_per_sequence_and_repeats_with_the_seed():
     config = OperatorConfig(
-        width=8, dropout=0.0, modality_dropout=0.5,
-        numeric=NumericEncoderConfig(feature_dropout=0.0),
-        temporal=TemporalConfig(lag_dropout=0.0),
-    )  # fmt: skip
+        width=8, dropout=0.0, modality_dropout=0.5, numeric=STILL, temporal=STEADY
+    )
     operator = built(config).train()
     inputs = drawn(operator, batch=1, steps=4)
+    for mask in inputs.mask.values():
+        mask[:] = True
+    inputs.text = torch.randn_like(inputs.text)
     many = Inputs(
         {m: v.expand(64, -1, -1) for m, v in inputs.values.items()},
         {m: v.expand(64, -1, -1) for m, v in inputs.mask.items()},
@@ -194,10 +198,8 @@ def test_modality_dropout_is_drawn_per_sequence_and_repeats_with_the_seed():
 
 def test_a_dropped_modality_equals_an_absent_one():
     config = OperatorConfig(
-        width=8, dropout=0.0, modality_dropout=0.99,
-        numeric=NumericEncoderConfig(feature_dropout=0.0),
-        temporal=TemporalConfig(lag_dropout=0.0),
-    )  # fmt: skip
+        width=8, dropout=0.0, modality_dropout=0.99, numeric=STILL, temporal=STEADY
+    )
     operator = built(config, layout={"state": LAYOUT["state"], "telemetry": LAYOUT["telemetry"]})
     inputs = drawn(operator, batch=200)
     kept = []
@@ -239,6 +241,12 @@ def test_normalisation_is_fitted_per_modality_in_layout_order():
     assert operator.columns.low.tolist() == [0, 0, 0, 1, 1, 2]
 
 
+def test_an_operator_that_only_sees_has_nothing_to_fit():
+    operator = built(OperatorConfig(width=8), layout={}, cameras=CAMERAS)
+    operator.fit_normalisation({})
+    assert operator(drawn(operator)).value.isfinite().all()
+
+
 def test_only_matrices_decay():
     operator = built()
     decayed, free = (group["params"] for group in operator.parameter_groups(0.1))
@@ -246,11 +254,42 @@ def test_only_matrices_decay():
     names = {id(p): n for n, p in operator.named_parameters()}
     assert {names[id(p)].rsplit(".", 1)[1] for p in decayed} == {"weight"}
     assert all(p.ndim > 1 for p in decayed)
-    assert {"temporal.taps.r", "temporal.taps.s", "temporal.taps.bias", "temporal.before"} <= {
-        names[id(p)] for p in free
-    }
+    assert {
+        "temporal.split.r",
+        "temporal.layers.0.enter.s",
+        "temporal.taps.bias",
+        "temporal.before",
+    } <= {names[id(p)] for p in free}
 
 
 def test_copies_share_the_frozen_text_encoder():
     operator = built()
     assert copy.deepcopy(operator).text_encoder is operator.text_encoder
+
+
+def test_features_and_taps_are_dropped_in_training_only():
+    numeric = NumericEncoderConfig(feature_dropout=0.5, column_dropout=0.0)
+    for config in (
+        OperatorConfig(
+            width=8, dropout=0.0, modality_dropout=0.0, numeric=numeric, temporal=STEADY
+        ),
+        OperatorConfig(
+            width=8, dropout=0.0, modality_dropout=0.0, numeric=STILL,
+            temporal=TemporalConfig(lag_dropout=0.0, far_dropout=0.5),
+        ),
+    ):  # fmt: skip
+        operator = built(config)
+        inputs = drawn(operator, restarts=0.0)
+        assert torch.equal(operator(inputs).value, operator(inputs).value)
+        operator.train()
+        torch.manual_seed(0)
+        first = operator(inputs).value
+        assert not torch.equal(operator(inputs).value, first)
+        torch.manual_seed(0)
+        assert torch.equal(operator(inputs).value, first)
+
+
+def test_older_taps_are_dropped_more_often():
+    config = OperatorConfig(temporal=TemporalConfig(window=5, lag_dropout=0.1, far_dropout=0.4))
+    chance = built(config).temporal.lag_dropout
+    torch.testing.assert_close(chance, torch.tensor([0.5, 0.4, 0.3, 0.2, 0.1]))

@@ -12,12 +12,18 @@ from pro_ros.model.temporal import Temporal, build_temporal, steps_since_restart
 SIZE = 6
 
 configs = st.builds(
-    lambda kind, window, layers, heads, members, parting, activation: OperatorConfig(
+    lambda kind, window, layers, heads, members, parting, block, activation: OperatorConfig(
         width=8,
         members=members,
         activation=activation,
         temporal=TemporalConfig(
-            kind=kind, window=window, layers=layers, heads=heads, members_from=parting, hidden=12
+            kind=kind,
+            window=window,
+            layers=layers,
+            heads=heads,
+            members_from=parting,
+            block=block,
+            hidden=12,
         ),
     ),
     st.sampled_from(["taps", "attention"]),
@@ -26,6 +32,7 @@ configs = st.builds(
     st.sampled_from([1, 2, 4]),
     st.integers(1, 3),
     st.sampled_from(["taps", "layers"]),
+    st.sampled_from(["plain", "residual"]),
     st.sampled_from(["relu", "gelu", "silu"]),
 )
 

@@ -26,7 +26,8 @@ STORE.register({
             "bool armed", "string[] tags", "lab_msgs/Inner[] history", "uint8 mode",
             "float64[3] fixed", "lab_msgs/Inner inner", "geometry_msgs/Vector3[2] corners",
             "string state", "float32[] readings", "uint64 big", "geometry_msgs/Point[] path",
-            "int16 small", "string[2] pair", "float64 tail", "byte flag", "bool[] bits",
+            "int16 small", "string[2] pair", "float64[] doubles", "float64 tail", "byte flag",
+            "bool[] bits",
         ]),
         "lab_msgs/msg/Nested",
     ),
@@ -87,6 +88,7 @@ def nested(draw: Any) -> Any:
         draw(st.lists(point, max_size=2)),
         draw(st.integers(-(2**15), 2**15 - 1)),
         [draw(TEXTS), draw(TEXTS)],
+        array(draw(st.lists(FLOATS, max_size=2))),
         draw(FLOATS),
         draw(st.integers(-128, 127)),
         array(draw(st.lists(st.booleans(), min_size=2, max_size=3)), "bool"),
@@ -229,7 +231,7 @@ def nested_message() -> Any:
     return new(
         "lab_msgs/msg/Nested", True, ["a", "bcd"], [inner, inner], 3, array([1.0, 2.0, 3.0]),
         inner, [corner, corner], "run", array([1, 2, 3, 4], "float32"), 5,
-        [new("geometry_msgs/msg/Point", 1.0, 2.0, 3.0)], 6, ["x", "yz"], 7.0, 8,
+        [new("geometry_msgs/msg/Point", 1.0, 2.0, 3.0)], 6, ["x", "yz"], array([]), 7.0, 8,
         array([True, False], "bool"),
     )  # fmt: skip
 

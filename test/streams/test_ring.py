@@ -74,12 +74,12 @@ def test_growth_has_a_limit_and_what_is_lost_then_is_counted() -> None:
     assert ring.overruns == 100 - ring.capacity
 
 
-def test_a_view_is_contiguous_wherever_the_head_is() -> None:
+def test_rows_are_a_view_with_contiguous_channels_wherever_the_head_is() -> None:
     ring = RingBuffer(4, 3)
     for stamp in range(11):
         ring.push(stamp, np.full(3, stamp))
         rows = ring.since(-1, stamp)[1]
-        assert rows.flags["C_CONTIGUOUS"]
+        assert rows.strides[0] == rows.itemsize or len(rows) == 1
         assert rows.base is not None
 
 

@@ -163,6 +163,22 @@ def test_time_going_back_resets_and_is_counted(stream: str) -> None:
     assert [content(s) for s in steps[1:]] == [content(s) for s in fresh]
 
 
+def test_a_step_time_before_time_went_back_does_not_count_after_it() -> None:
+    stepper, steps = run(ON_A, [sample("a", 500), sample("b", 400), sample("a", 500)])
+    assert times(steps) == [500, 500]
+    assert steps[1].restart
+    assert stepper.coincident == 0
+
+
+def test_an_episode_that_was_to_begin_when_time_went_back_does_not() -> None:
+    spec = episodes(SIGNAL, {"on": "a"})
+    stepper, _ = run(
+        spec, [sample("a", 0), sample("flag", 500, 1.0), sample("a", 400), sample("a", 600)]
+    )
+    assert stepper.backwards == 1
+    assert stepper.episode_count == 0
+
+
 def episodes(by: dict[str, Any], step: dict[str, Any]) -> RobotSpec:
     return robot(step, episodes=by)
 
