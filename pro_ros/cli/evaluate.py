@@ -63,7 +63,7 @@ def command(
             trained, data, request, source, device, Path(cache), advance
         )
         write_json(evaluation, folder / "metrics.json")
-        write_report(evaluation, timelines(evaluation, items), folder / "report.html")
+        write_report(evaluation, timelines(items, evaluation), folder / "report.html")
     if as_json:
         print_json(evaluation.model_dump(mode="json"))
         return

@@ -35,8 +35,8 @@ from pro_ros.model.calibration import AlarmThreshold
 FEW_EVENTS = 20
 """With fewer events, episodes of a class, or units than this the report warns."""
 
-MOST_PARTS = 30
-"""Most parts of one dimension (sites, groups) that are broken down; the largest are kept."""
+MOST_PARTS = 50
+"""A dimension (sites, groups) with more parts than this is not broken down: no part has enough."""
 
 SHOWN_RATE = 6.0
 """Where the checkpoint has no threshold: alarms are drawn at so many false alarms per hour."""
@@ -91,7 +91,7 @@ def evaluate(
     headline = len(horizons) - 1 if headline_horizon is None else horizons.index(headline_horizon)
     targets = _targets(modes)
     whole = Part(table, settings)
-    parts = _parts(table)
+    parts, too_many = _parts(table)
     steps = _Steps(progress, len(targets) * (len(horizons) + 1) + 1 + len(parts))
     shown = tuple(_shown(whole, t, headline, thresholds, settings) for t in targets)
 
@@ -137,6 +137,7 @@ def evaluate(
         metrics=tuple(measured),
         curves=tuple(drawn),
         breakdowns=tuple(breakdowns),
+        not_broken_down=too_many,
         mistakes=mistakes(whole, usable),
     )
 
@@ -195,22 +196,26 @@ def _shown(
     )
 
 
-def _parts(table: Table) -> list[tuple[str, str, BoolVector]]:
-    """(dimension, name, steps) of every breakdown: context keys, groups and tasks that differ."""
-    found: list[tuple[str, str, BoolVector]] = []
+def _parts(table: Table) -> tuple[list[tuple[str, str, BoolVector]], dict[str, int]]:
+    """(dimension, name, steps) of every breakdown: context keys, tasks and groups that differ.
+
+    Also the dimensions that have too many parts, with their number.
+    """
     keys = sorted({k for e in table.episodes for k in e.episode.context} | {"site"})
     dimensions = {k: [e.episode.context.get(k, "") for e in table.episodes] for k in keys}
     dimensions["task"] = [e.episode.task for e in table.episodes]
     dimensions["group"] = [e.episode.group for e in table.episodes]
+    found: list[tuple[str, str, BoolVector]] = []
+    too_many: dict[str, int] = {}
     for dimension, values in dimensions.items():
-        sizes = {v: values.count(v) for v in values if v}
-        if len(sizes) < 2:
-            continue
-        largest = sorted(sizes, key=lambda v: (-sizes[v], v))[:MOST_PARTS]
-        # The entry at the end serves steps that belong to no episode.
-        of_owner = np.asarray([*values, ""], dtype=object)
-        found += [(dimension, v, of_owner[table.owner] == v) for v in sorted(largest)]
-    return found
+        names = sorted(set(values) - {""})
+        if len(names) > MOST_PARTS:
+            too_many[dimension] = len(names)
+        elif len(names) > 1:
+            # The entry at the end serves steps that belong to no episode.
+            of_owner = np.asarray([*values, ""], dtype=object)
+            found += [(dimension, name, of_owner[table.owner] == name) for name in names]
+    return found, too_many
 
 
 def _breakdown(

@@ -38,7 +38,7 @@ def timeline_figure(timeline: Timeline, height: int = 620) -> Figure:
         *_lanes(timeline, divisor),
         *_risk_traces(timeline),
         _line("P(success | end)", timeline.success, GREEN, "y3", "solid"),
-        _line("P(about to end)", timeline.termination, GREY, "y3", "dash"),
+        _line("P(about to end)", timeline.termination, GREY, "y3", "dot"),
         _line("value V", timeline.value, BLUE, "y4", "solid"),
         _line("progress ΔV", timeline.progress, PURPLE, "y5", "solid", 1.2),
     ]

@@ -187,6 +187,9 @@ class Evaluation(StrictModel):
     metrics: tuple[Metric, ...]
     curves: tuple[Curves, ...]
     breakdowns: tuple[Breakdown, ...]
+    not_broken_down: dict[str, int] = Field(
+        default_factory=dict, description="Dimensions with too many parts, and how many"
+    )
     mistakes: tuple[Mistake, ...]
 
     def find(

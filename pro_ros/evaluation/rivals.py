@@ -24,6 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from pro_ros.episodes.labels import Labels
 from pro_ros.episodes.sequence import Sequence
@@ -296,7 +297,11 @@ def _fit_clock(rows: FloatArray, label: BoolVector, weight: FloatArray, seed: in
         max_iter=60, max_leaf_nodes=6, learning_rate=0.1, min_samples_leaf=50,
         early_stopping=False, random_state=seed,
     )  # fmt: skip
-    model.fit(rows, label, sample_weight=weight)
+    # Its threads spin while they wait: on a busy machine two are a hundred times slower than one.
+    with threadpool_limits(limits=1, user_api="openmp"):
+        # Weighted quantiles are the slow part: no weights where all are the same.
+        uniform = bool((weight == weight[0]).all())
+        model.fit(rows, label, sample_weight=None if uniform else weight)
     return lambda x: model.predict_proba(x)[:, 1]
 
 
@@ -362,5 +367,9 @@ def _fit_boosting(
         max_iter=150, learning_rate=0.06, max_leaf_nodes=15, min_samples_leaf=20,
         l2_regularization=1.0, early_stopping=False, random_state=seed,
     )  # fmt: skip
-    model.fit(rows, label, sample_weight=weight)
+    # Its threads spin while they wait: on a busy machine two are a hundred times slower than one.
+    with threadpool_limits(limits=1, user_api="openmp"):
+        # Weighted quantiles are the slow part: no weights where all are the same.
+        uniform = bool((weight == weight[0]).all())
+        model.fit(rows, label, sample_weight=None if uniform else weight)
     return lambda x: model.predict_proba(x)[:, 1]

@@ -69,17 +69,20 @@ class ComparisonConfig(StrictModel):
 
 
 class OptimiserConfig(StrictModel):
-    """AdamW, a constant rate after warm-up, averaged weights, early stopping."""
+    """AdamW with warm-up, a schedule of the rate, averaged weights, early stopping."""
 
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="Rate after warm-up: falling to 0 at the last epoch, or constant"
+    )
     warmup_steps: int = Field(20, ge=0)
     batch: int = Field(16, ge=1, description="Chunks per optimiser step")
     chunk: int = Field(64, ge=1, description="Labelled steps per chunk")
     epochs: int = Field(60, ge=1)
     patience: int = Field(15, ge=1, description="Epochs without a better validation loss")
     clip: float = Field(1.0, gt=0, description="Largest gradient norm")
-    average: float = Field(0.0, ge=0, lt=1, description="Decay of averaged weights; 0: none")
+    average: float = Field(0.99, ge=0, lt=1, description="Decay of averaged weights; 0: none")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
 

@@ -143,9 +143,8 @@ class Trainer:
 
     def _step(self, inputs: Inputs, targets: Targets) -> dict[str, Tensor]:
         self.step += 1
-        warmup = min(1.0, self.step / max(1, self.config.optimiser.warmup_steps))
         for group in self.optimiser.param_groups:
-            group["lr"] = self.config.optimiser.learning_rate * warmup
+            group["lr"] = self.config.optimiser.learning_rate * self._rate()
         outputs = self.model(inputs)
         losses = total_loss(outputs, targets, self.config.loss, self._bootstrap(inputs, targets))
         loss = losses["total"]
@@ -161,6 +160,16 @@ class Trainer:
         if self.slow is not None:
             self.slow.update_parameters(self.operator)
         return {k: v.detach() for k, v in losses.items()}
+
+    def _rate(self) -> float:
+        """Share of the learning rate at this step."""
+        optimiser = self.config.optimiser
+        warm = min(1.0, self.step / max(1, optimiser.warmup_steps))
+        if optimiser.schedule == "constant":
+            return warm
+        steps = sum(len(s) for s in self.train.sequences)
+        total = optimiser.epochs * max(1, steps // (optimiser.chunk * optimiser.batch))
+        return warm * 0.5 * (1.0 + math.cos(math.pi * min(1.0, self.step / total)))
 
     def _compare(self) -> Tensor | None:
         """Bradley-Terry loss of this step's pairs, scored by the mean value of a segment."""

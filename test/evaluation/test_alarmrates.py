@@ -129,6 +129,11 @@ def test_recall_of_the_whole_sample_is_the_operating_points() -> None:
     boot.weights[0] = 1.0
     replicates = alarmrates.recall_replicates(swept, 6.0, boot)
     assert replicates[0] == pytest.approx(alarmrates.operating_point(swept, 6.0).recall)
+    for r in (1, 57, 199):
+        weight = boot.weights[r]
+        rate = swept.false_alarms @ weight / (swept.hours @ weight)
+        recall = swept.recalled @ weight / (swept.events @ weight)
+        assert replicates[r] == pytest.approx(recall[rate <= 6.0].max())
     assert replicates[1:].std() > 0
 
 

@@ -21,6 +21,7 @@ from pro_ros.model.calibration import AlarmThreshold
 MODES = ("drop", "jam")
 HORIZONS = (1.0, 3.0)
 QUICK = Settings(resamples=100)
+EVENTS_S = {f"run#{i}": [k * 60 + 12.25 for k in range(8)] for i in range(2)}
 STORED = AlarmThreshold(
     target="any", horizon=3.0, criterion="false_alarms_per_hour", requested=6.0, threshold=0.6,
     episodes=40, events=12, hours=0.5, refractory_s=2.0, method="conformal risk control",
@@ -89,8 +90,23 @@ def test_sites_are_broken_down_and_add_up(evaluation: Evaluation) -> None:
     sites = [b for b in evaluation.breakdowns if b.dimension == "site"]
     assert [b.name for b in sites] == ["north", "south"]
     assert sum(b.counts.steps for b in sites) == evaluation.counts.steps
+    assert sum(b.counts.episodes for b in sites) == evaluation.counts.episodes
+    whole = evaluation.find("risk_auroc", "any", 3.0)
+    parts = [b.find("risk_auroc", "any") for b in sites]
+    assert whole is not None
+    assert sum(p.positives or 0 for p in parts if p is not None) == whole.positives
+    assert all(p is not None and p.number("PRO") != whole.number("PRO") for p in parts)
     for mode in MODES:
         assert sum(b.counts.events[mode] for b in sites) == evaluation.counts.events[mode]
+
+
+def test_a_dimension_with_too_many_parts_is_named_instead(
+    items: list[EvaluationItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pro_ros.evaluation.evaluate.MOST_PARTS", 10)
+    found = evaluate(items, MODES, HORIZONS, settings=QUICK)
+    assert {b.dimension for b in found.breakdowns} == {"site"}
+    assert found.not_broken_down == {"group": 24}
 
 
 def test_json_is_strict_and_comes_back_the_same(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -180,6 +196,34 @@ def test_the_worst_mistakes_are_where_they_were_made(
     longest = next(m for m in found.mistakes if m.kind == "false_alarm")
     assert longest.at_s == pytest.approx(35.0)
     assert longest.duration_s == pytest.approx(2.5)
+    for kind in ("drop", "jam"):
+        scores = [m.score for m in missed if m.target == kind]
+        assert scores == sorted(scores, key=float)  # type: ignore[arg-type]
+
+
+def test_an_alarm_that_an_event_follows_is_no_mistake(items: list[EvaluationItem]) -> None:
+    low = STORED.model_copy(update={"threshold": 0.2})
+    evaluation = evaluate(items, MODES, HORIZONS, thresholds=(low,), settings=QUICK)
+    found = [m for m in evaluation.mistakes if m.kind == "false_alarm"]
+    assert found
+    for mistake in found:
+        events = EVENTS_S[mistake.sequence]
+        assert not [e for e in events if mistake.at_s < e <= mistake.at_s + 3.0]
+
+
+def test_curves_begin_with_the_first_hit_and_end_with_the_last(evaluation: Evaluation) -> None:
+    assert len(evaluation.curves) == 9
+    for curve in evaluation.curves:
+        assert curve.recall[0] > 0
+        assert curve.recall[-1] == 1.0
+        assert list(curve.recall) == sorted(curve.recall)
+        assert curve.rate[0] == curve.event_recall[0] == 0.0
+        assert len(curve.lead_s) <= curve.lead_events
+        assert all(0 < lead <= 3.0 for lead in curve.lead_s)
+        for point in curve.reliability:
+            assert point.low is not None
+            assert point.high is not None
+            assert point.low <= point.observed <= point.high
 
 
 def test_events_are_counted_with_the_episode_that_could_have_warned(

@@ -19,7 +19,7 @@ def config(epochs: int = 4, **changes) -> TrainingConfig:
         width=16, members=2, horizons=(0.5, 1.0), temporal={"window": 4, "layers": 1}
     )
     optimiser = OptimiserConfig(
-        epochs=epochs, chunk=20, batch=8, warmup_steps=2, learning_rate=5e-3
+        epochs=epochs, chunk=20, batch=8, warmup_steps=2, learning_rate=5e-3, average=0.0
     )
     return TrainingConfig(model=model, optimiser=optimiser, **changes)
 
@@ -41,7 +41,7 @@ def test_a_slip_that_announces_itself_is_learned(spec, sequences):
         text = np.zeros((len(sequence), operator.text_encoder.size), dtype=np.float32)
         with torch.no_grad():
             outputs = operator(Inputs.from_sequence(sequence, text))
-        risk = cumulative_risk(outputs.hazard).mean(0)[0, :, 0, -1].numpy()
+        risk = cumulative_risk(outputs.hazard.numpy()).mean(0)[0, :, 0, -1]
         known = label.within_known[:, 0, -1]
         score.append(risk[known])
         truth.append(label.within[known, 0, -1] > 0)
