@@ -78,7 +78,8 @@ def command(
     shown = ", ".join(f"{n} {outcome}" for outcome, n in counts.items() if n)
     say(
         f"{output}: {len(manifest.recordings)} recordings, {len(manifest.episodes)} episodes "
-        f"({shown}), {len(manifest.events)} events")
+        f"({shown}), {len(manifest.events)} events"
+    )
 
 
 def _parent(output: Path) -> Path:

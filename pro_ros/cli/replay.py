@@ -87,4 +87,5 @@ def command(
     say(
         f"{output}: {done.steps} assessments of {span:.1f} s in {seconds:.1f} s "
         f"({span / max(seconds, 1e-9):.0f} times real time), {done.alarms} alarms, "
-        f"highest risk {done.highest_risk:.3f}")
+        f"highest risk {done.highest_risk:.3f}"
+    )

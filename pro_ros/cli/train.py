@@ -75,9 +75,11 @@ def command(
     say(f"{output}: model {document.model_id}")
     say(
         f"  best of {len(history.epochs)} epochs: {history.best_epoch}, "
-        f"loss {history.best_loss:.4f} on validation episodes")
+        f"loss {history.best_loss:.4f} on validation episodes"
+    )
     for alarm in document.calibration.alarms:
         say(
             f"  alarm on {alarm.target} within {alarm.horizon:g} s: threshold "
             f"{alarm.threshold:.4f} promises {alarm.criterion.replace('_', ' ')} "
-            f"{alarm.requested:g} ({alarm.events} events, {alarm.hours:.2f} h)")
+            f"{alarm.requested:g} ({alarm.events} events, {alarm.hours:.2f} h)"
+        )

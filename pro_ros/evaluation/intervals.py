@@ -76,6 +76,8 @@ class Bootstrap:
         """
         if replicates is None:
             return Interval(None, None, "not defined")
+        if not self.resamples:
+            return Interval(None, None, "no resampling was asked for")
         if self.units < 2:
             return Interval(None, None, "an interval needs at least two units to resample")
         defined = replicates[np.isfinite(replicates)]

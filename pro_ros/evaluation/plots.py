@@ -43,6 +43,12 @@ def target_name(target: str, horizon: float | None = None) -> str:
     return name if horizon is None else f"{name} within {horizon:g} s"
 
 
+def heading(target: str, horizon: float | None = None) -> str:
+    """The same at the beginning of a line."""
+    name = target_name(target, horizon)
+    return name[:1].upper() + name[1:]
+
+
 def model_style(models: Sequence_[str], model: str) -> tuple[str, str, float]:
     """Colour, dash and width of a model's lines."""
     k = list(models).index(model)

@@ -74,7 +74,7 @@ class Timelines:
     """``whole``: sequences in full. ``close``: one close-up per mistake of the evaluation."""
 
     whole: tuple[Timeline, ...]
-    close: tuple[Timeline | None, ...]
+    close: tuple[Timeline, ...]
     sequences: int
 
 

@@ -43,10 +43,10 @@ class LossConfig(StrictModel):
     """
 
     hazard: Weight = 1.0
-    value: Weight = 0.5
-    termination: Weight = 0.2
-    success: Weight = 0.5
-    comparison: Weight = 0.1
+    value: Weight = 0.1
+    termination: Weight = 0.1
+    success: Weight = 0.1
+    comparison: Weight = 0.02
     value_target: Literal["monte_carlo", "td_lambda"] = "monte_carlo"
     td_lambda: float = Field(0.95, ge=0, le=1)
     success_before_end: float = Field(

@@ -26,6 +26,7 @@ from pro_ros.training.config import TrainingConfig
 from pro_ros.training.objectives import (
     Targets,
     comparison_loss,
+    labelled_steps,
     td_lambda_targets,
     total_loss,
 )
@@ -215,7 +216,8 @@ class Trainer:
             for key, value in losses.items():
                 if key == "total":
                     continue
-                weight = float(getattr(targets, f"{key}_weight").sum())
+                counted = getattr(targets, f"{key}_weight")
+                weight = float(labelled_steps(counted) if key == "hazard" else counted.sum())
                 sums[key] = sums.get(key, 0.0) + float(value) * weight
                 weights[key] = weights.get(key, 0.0) + weight
         means = {key: sums[key] / max(weights[key], 1e-8) for key in sums}

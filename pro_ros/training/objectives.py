@@ -54,14 +54,23 @@ def binary_loss(logit: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def hazard_loss(logit: Tensor, target: Tensor, weight: Tensor, positive_weight: float) -> Tensor:
-    """Negative log likelihood of discrete-time hazards under right censoring.
+    """Negative log likelihood of discrete-time hazards under right censoring, per step.
 
-    A bin that was not observed to its end has weight 0 and so adds nothing (Gensheimer and
-    Narasimhan 2019, eq. 1). ``positive_weight`` over 1 trades calibration for recall.
+    Summed over modes and bins: the likelihood of a step is that of all its bins. A bin that was
+    not observed to its end has weight 0 and so adds nothing (Gensheimer and Narasimhan 2019,
+    eq. 1). ``positive_weight`` over 1 trades calibration for recall.
+
+    ``logit`` [E, B, T, M, K], ``target`` and ``weight`` [B, T, M, K].
     """
     if positive_weight != 1.0:
         weight = weight * (1.0 + (positive_weight - 1.0) * target)
-    return binary_loss(logit, target, weight)
+    loss = F.binary_cross_entropy_with_logits(logit, target.expand_as(logit), reduction="none")
+    return (loss * weight).sum() / (labelled_steps(weight) * logit.shape[0]).clamp_min(1e-8)
+
+
+def labelled_steps(weight: Tensor) -> Tensor:
+    """Number of steps with a label in any mode and bin: weight [B, T, M, K] -> scalar."""
+    return (weight.flatten(2) > 0).any(dim=-1).sum()
 
 
 def td_lambda_targets(

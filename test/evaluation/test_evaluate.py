@@ -100,6 +100,16 @@ def test_sites_are_broken_down_and_add_up(evaluation: Evaluation) -> None:
         assert sum(b.counts.events[mode] for b in sites) == evaluation.counts.events[mode]
 
 
+def test_without_resampling_there_are_numbers_and_no_intervals(
+    items: list[EvaluationItem],
+) -> None:
+    found = evaluate(items, MODES, HORIZONS, thresholds=(STORED,), settings=Settings(resamples=0))
+    for metric in found.metrics:
+        n = metric.number("PRO")
+        assert n.low is n.high is None
+        assert n.reason
+
+
 def test_a_dimension_with_too_many_parts_is_named_instead(
     items: list[EvaluationItem], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,7 +206,6 @@ def test_alarms_are_drawn_as_true_or_false(items: list[EvaluationItem], drawn: T
 def test_there_is_a_close_up_of_every_mistake(evaluation: Evaluation, drawn: Timelines) -> None:
     assert evaluation.mistakes
     for mistake, close in zip(evaluation.mistakes, drawn.close, strict=True):
-        assert close is not None
         assert close.focus_s == mistake.at_s
         assert close.t_s[0] <= mistake.at_s <= close.t_s[-1] + 1.0
         assert len(close.t_s) < 200
