@@ -1,58 +1,84 @@
-"""What all commands share on the terminal: progress bars, tables, JSON."""
+"""What all commands share on the terminal: progress bars, tables, notes, errors, JSON."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from pro_ros.errors import ProError
 
-err = Console(stderr=True)
-out = Console()
+err = Console(stderr=True, emoji=False)
+out = Console(emoji=False)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
 
+MOST_NOTES = 20
+"""Notes that are printed; a data set of hundreds of recordings may have one for each."""
 
-class Advance(Protocol):
-    """Called with how far the work has come, out of the bar's total."""
+UNLIMITED = 10_000
+"""Width of an output that is no terminal: nothing is left out of a pipe or a file."""
+
+
+class Bar:
+    """A running progress bar."""
+
+    def __init__(self, bar: Progress, title: str, total: float | None) -> None:
+        self._bar = bar
+        self._task = bar.add_task(title, total=total, note="")
 
     def __call__(self, completed: float, note: str = "") -> None:
-        """Show how much is done, and a note beside the bar."""
-        ...
+        """Show how far the work has come, out of the bar's total, and a note beside it."""
+        self._bar.update(self._task, completed=completed, note=note)
+
+    def restart(self, title: str, total: float | None = 1.0) -> None:
+        """Begin another piece of work."""
+        self._bar.reset(self._task, total=total, description=title, note="")
+
+
+class _Amount(ProgressColumn):
+    """A share in per cent, or a count where there is one."""
+
+    def render(self, task: Task) -> Text:
+        """See ``rich``."""
+        if task.total == 1.0:
+            return Text(f"{100 * task.completed:3.0f} %")
+        count = f"{task.completed:.0f}"
+        return Text(count if task.total is None else f"{count}/{task.total:.0f}")
 
 
 @contextmanager
-def progress(title: str, total: float | None = None) -> Iterator[Advance]:
-    """A progress bar on stderr, so that stdout stays for results."""
+def progress(title: str, total: float | None = 1.0) -> Iterator[Bar]:
+    """A progress bar on stderr while it is a terminal; it leaves nothing behind.
+
+    ``total``: what counts as done; 1 shows a share, None a count whose end is not known.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=24),
+        _Amount(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task(title, total=total, note="")
-
-        def advance(completed: float, note: str = "") -> None:
-            bar.update(task, completed=completed, note=note)
-
-        yield advance
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        yield Bar(bar, title, total)
 
 
 def say(text: str, **style: Any) -> None:
@@ -63,6 +89,60 @@ def say(text: str, **style: Any) -> None:
 def note(text: str) -> None:
     """Print one line that a person should read, on stderr."""
     err.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True, style="yellow")
+
+
+def notes(texts: Sequence[str]) -> None:
+    """Print notes, the first :data:`MOST_NOTES` of them."""
+    for text in texts[:MOST_NOTES]:
+        note(text)
+    if len(texts) > MOST_NOTES:
+        note(f"and {len(texts) - MOST_NOTES} more like these: --json gives them all")
+
+
+def fail(error: ProError) -> None:
+    """Print the one line of an error, on stderr."""
+    err.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True, style="red")
+
+
+class Column(NamedTuple):
+    """A column of :func:`table`; ``optional`` ones are left out where the terminal is narrow."""
+
+    title: str
+    right: bool = False
+    optional: bool = False
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], indent: int = 0) -> None:
+    """Print aligned columns. No cell is ever wrapped or cut: a line may be longer than asked.
+
+    ``indent``: blanks before each line.
+    """
+    widths = [
+        max([len(column.title), *(len(row[i]) for row in rows)])
+        for i, column in enumerate(columns)
+    ]
+    shown = list(range(len(columns)))
+    for i in reversed(range(len(columns))):
+        if indent + sum(widths[k] + 2 for k in shown) - 2 <= terminal_width():
+            break
+        if columns[i].optional:
+            shown.remove(i)
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (
+            cells[i].rjust(widths[i]) if columns[i].right else cells[i].ljust(widths[i])
+            for i in shown
+        )
+        return " " * indent + "  ".join(padded).rstrip()
+
+    say(line([column.title for column in columns]), style="bold")
+    for row in rows:
+        say(line(row))
+
+
+def terminal_width() -> int:
+    """Columns of the terminal (or of the variable COLUMNS); :data:`UNLIMITED` for a pipe."""
+    return shutil.get_terminal_size((UNLIMITED, 24)).columns
 
 
 def pairs(texts: list[str], option: str) -> dict[str, str]:
@@ -86,3 +166,12 @@ def print_json(document: Any) -> None:
     """Print a JSON document to stdout."""
     json.dump(document, sys.stdout, indent=2, sort_keys=True, allow_nan=False)
     sys.stdout.write("\n")
+
+
+def shared_progress(bar: Bar, number: int, count: int) -> Callable[[float], None]:
+    """Progress of one of several equal pieces of work, as a share of them all."""
+
+    def advance(share: float) -> None:
+        bar((number + share) / count)
+
+    return advance

@@ -14,12 +14,14 @@ import yaml
 
 from pro_ros.config import load_model
 from pro_ros.episodes.attempts import link_retries
+from pro_ros.episodes.bags import BagRecording
 from pro_ros.episodes.lerobot import LeRobotEpisode
 from pro_ros.episodes.lerobot_folder import is_lerobot, load_lerobot
 from pro_ros.episodes.manifest import Episode, Manifest, RecordingEntry
 from pro_ros.episodes.mark_reader import read_marks
 from pro_ros.episodes.outcome_table import apply_outcomes
 from pro_ros.episodes.reading import AllowMissing, Recording
+from pro_ros.episodes.remarks import Watch
 from pro_ros.episodes.runs import open_run, split_run
 from pro_ros.episodes.segment import Segmentation, segment
 from pro_ros.errors import DataError, suggest
@@ -159,7 +161,8 @@ class Created:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Lines about events outside any episode and episodes left out."""
+        """Lines about gaps, odd stamps and values, events outside any episode, and what of it
+        was left out."""
         return tuple(line for s in self.segmentations for line in (*s.outside, *s.skipped))
 
 
@@ -188,7 +191,7 @@ def create_dataset(
     allow_missing
         Streams that a recording may lack.
     progress
-        Called with the share of recordings that are done.
+        Called with the share of the work that is done, rising from 0 to 1.
 
     Raises
     ------
@@ -207,13 +210,13 @@ def create_dataset(
         copies: dict[Path, str] = {}
         found: list[Segmentation] = []
         for number, run in enumerate(runs):
-            entry, segmentation = _take(run, spec, allow_missing)
+            report = _share(progress, number, len(runs))
+            entry, segmentation = _take(run, spec, allow_missing, report)
             if run.copy:
                 entry = entry.model_copy(update={"path": _copied(run, folder, copies)})
             entries.append(entry)
             found.append(segmentation)
-            if progress is not None:
-                progress((number + 1) / len(runs))
+            report(1.0)
         episodes = [e for s in found for e in s.episodes]
         if outcomes is not None:
             episodes = apply_outcomes(outcomes, episodes, outcome_columns)
@@ -258,8 +261,18 @@ def _check_ids(runs: Sequence[Source]) -> None:
         seen.add(run.id)
 
 
+def _share(progress: Progress | None, number: int, count: int) -> Progress:
+    """Progress of one of several recordings, as a share of them all."""
+
+    def report(share: float) -> None:
+        if progress is not None:
+            progress((number + share) / count)
+
+    return report
+
+
 def _take(
-    run: Source, spec: RobotSpec, allow_missing: AllowMissing
+    run: Source, spec: RobotSpec, allow_missing: AllowMissing, report: Progress
 ) -> tuple[RecordingEntry, Segmentation]:
     """Segment one recording where it lies."""
     place, name = split_run(run.path)
@@ -268,11 +281,18 @@ def _take(
             # Every frame has a row: the numbers alone tell where the episode lies.
             recording.decode_video = all(s.image for s in spec.input_streams.values())
         marks, lines = read_marks(recording)
+        watch = Watch(spec)
+        # The times of a table are known only once it was read through.
+        bag = isinstance(recording, BagRecording)
+        span = (recording.start_ns, recording.end_ns) if bag else None
         try:
-            found = segment(run.id, recording.samples(), spec, marks)
+            found = segment(
+                run.id, watch.over(recording.samples(), span, report), spec, marks
+            )
         except DataError as exc:
             raise exc if str(place) in str(exc) else DataError(f"{place}: {exc}") from exc
         absent = recording.absent
+        lines += watch.lines(recording, run.id)
     entry = RecordingEntry(
         id=run.id,
         path=_with_run(place.resolve().as_posix(), name),

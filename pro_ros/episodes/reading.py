@@ -14,6 +14,7 @@ from pro_ros.streams.sample import Sample
 from pro_ros.streams.spec import RobotSpec
 
 T = TypeVar("T")
+R = TypeVar("R", bound="Recording")
 
 AllowMissing = bool | Collection[str]
 """Streams that a recording may lack: all, none, or the named ones."""
@@ -76,7 +77,7 @@ class Recording(ABC):
     def close(self) -> None:  # noqa: B027 - a table keeps nothing open
         """Close the files; reading is over."""
 
-    def __enter__(self) -> Recording:
+    def __enter__(self: R) -> R:
         return self
 
     def __exit__(

@@ -93,6 +93,7 @@ def evaluate_checkpoint(
         items,
         dataset.spec.failure_modes,
         config.model.horizons,
+        headline_horizon=_headline(config),
         thresholds=checkpoint.calibration.alarms,
         settings=Settings(
             resamples=request.resamples,
@@ -106,6 +107,11 @@ def evaluate_checkpoint(
         progress=lambda done, total, what: report(0.4 + 0.6 * done / total, what),
     )
     return evaluation, items
+
+
+def _headline(config: TrainingConfig) -> float | None:
+    """The horizon that alarms were asked for; None: the longest."""
+    return config.calibration.alarms[0].horizon if config.calibration.alarms else None
 
 
 def _chosen(

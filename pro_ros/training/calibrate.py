@@ -182,7 +182,9 @@ def _false_alarm_threshold(
         wrong = claimed[~monitored.positive[claimed]]
         counted = np.bincount(monitored.unit[wrong], minlength=monitored.units)
         rows.append(np.minimum(counted, config.most_false_alarms))
-    hours = np.bincount(monitored.unit, monitored.hours, minlength=monitored.units)
+    hours = np.bincount(monitored.unit, monitored.hours, minlength=monitored.units).astype(
+        np.float64
+    )
     return false_alarm_threshold(
         candidates, np.asarray(rows).astype(np.float64), hours, per_hour, config.most_false_alarms
     )

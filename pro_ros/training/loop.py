@@ -83,8 +83,7 @@ class Trainer:
         self.state_path = state_path
         self.fingerprint = fingerprint
         self.history = History()
-        # Each process draws its own chunks; gradients are averaged over processes.
-        self.rng = np.random.default_rng([config.seed, fabric.global_rank])
+        self.rng = np.random.default_rng()
         self.pairs = PairSampler(runs(train.sequences), config.comparison.faster_by)
         self.segment_steps = _segment_steps(train, config.comparison.segment)
         optimiser = torch.optim.AdamW(
@@ -106,7 +105,7 @@ class Trainer:
         for epoch in range(first, limit.epochs + 1):
             if epoch - 1 - self.history.best_epoch >= limit.patience:
                 break
-            losses = self._train_epoch()
+            losses = self._train_epoch(epoch)
             if self.validation is not None:
                 losses |= {f"validation_{k}": v for k, v in self._validate().items()}
             judged = losses.get("validation_total", -float(epoch))
@@ -127,7 +126,12 @@ class Trainer:
         self.operator.eval()
         return self.history
 
-    def _train_epoch(self) -> dict[str, float]:
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
+        # Each process draws its own chunks; gradients are averaged over processes. Drawing anew
+        # from seed and epoch makes a resumed run the same as one that was never interrupted.
+        source = np.random.SeedSequence([self.config.seed, self.fabric.global_rank, epoch])
+        self.rng = np.random.default_rng(source)
+        torch.manual_seed(int(source.generate_state(1)[0]))
         self.model.train()
         sums: dict[str, float] = {}
         count = 0
@@ -244,9 +248,7 @@ class Trainer:
     def _resume(self) -> int:
         if self.state_path is None or not self.state_path.exists():
             return 1
-        modules, progress = load_state(
-            self.state_path, self.optimiser.optimizer, self.rng, self.fingerprint
-        )
+        modules, progress = load_state(self.state_path, self.optimiser.optimizer, self.fingerprint)
         self.operator.load_state_dict(modules["operator"])
         self.best = modules["best"]
         if self.slow is not None:
@@ -262,10 +264,7 @@ class Trainer:
         if self.slow is not None:
             modules["slow"] = self.slow.state_dict()
         progress = {"epoch": epoch, "step": self.step, "history": vars(self.history)}
-        save_state(
-            self.state_path, modules, self.optimiser.optimizer, self.rng, progress,
-            self.fingerprint,
-        )  # fmt: skip
+        save_state(self.state_path, modules, self.optimiser.optimizer, progress, self.fingerprint)
 
 
 def _segment_steps(train: BatchMaker, seconds: float) -> int:

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -27,7 +25,6 @@ def save_state(
     path: Path,
     modules: Mapping[str, Mapping[str, Tensor]],
     optimiser: Optimizer,
-    rng: np.random.Generator,
     progress: Mapping[str, Any],
     fingerprint: str,
 ) -> None:
@@ -45,12 +42,10 @@ def save_state(
     for number, state in optimiser_state["state"].items():
         for key, tensor in state.items():
             tensors[f"optimiser/{number}/{key}"] = tensor.detach().cpu().contiguous().clone()
-    tensors["torch_rng"] = torch.get_rng_state()
     header = {
         "format": FORMAT,
         "fingerprint": fingerprint,
         "progress": json.dumps(dict(progress)),
-        "numpy_rng": json.dumps(rng.bit_generator.state),
     }
     with atomic_file(path) as temporary:
         save_file(tensors, temporary, metadata=header)
@@ -59,10 +54,9 @@ def save_state(
 def load_state(
     path: Path,
     optimiser: Optimizer,
-    rng: np.random.Generator,
     fingerprint: str,
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Read a state, restoring ``optimiser`` and both random generators.
+    """Read a state, restoring ``optimiser``.
 
     Returns the modules' state dicts and the progress.
 
@@ -91,11 +85,9 @@ def load_state(
         if name == "optimiser":
             number, _, moment = rest.partition("/")
             moments.setdefault(int(number), {})[moment] = tensor
-        elif rest:
+        else:
             modules.setdefault(name, {})[rest] = tensor
     state = optimiser.state_dict()
     state["state"] = moments
     optimiser.load_state_dict(state)
-    torch.set_rng_state(tensors["torch_rng"])
-    rng.bit_generator.state = json.loads(header["numpy_rng"])
     return modules, json.loads(header["progress"])

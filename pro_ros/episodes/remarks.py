@@ -1,0 +1,108 @@
+"""What a person should know about a recording that can be read all the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from pro_ros.episodes.reading import Recording
+from pro_ros.episodes.segment import timing_streams
+from pro_ros.streams.sample import Sample
+from pro_ros.streams.spec import RobotSpec
+
+_REPORT_EVERY = 1000
+
+Progress = Callable[[float], None]
+
+
+class Watch:
+    """Counts gaps and odd stamps while the samples of a recording go by.
+
+    Attributes
+    ----------
+    gaps
+        Silences of all inputs longer than the stream file's ``gap``.
+    heard
+        Samples per stream.
+    older, same
+        Samples per stream whose stamp is older than, or equal to, that of an earlier one: the
+        operator does not see them (:class:`pro_ros.streams.ring.RingBuffer`).
+    """
+
+    def __init__(self, spec: RobotSpec) -> None:
+        self._timing = timing_streams(spec)
+        self._gap_ns = round(spec.gap * 1e9)
+        self._newest: dict[str, int] = {}
+        self.gaps = 0
+        self.heard: Counter[str] = Counter()
+        self.older: Counter[str] = Counter()
+        self.same: Counter[str] = Counter()
+
+    def over(
+        self,
+        samples: Iterable[Sample],
+        span: tuple[int, int] | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Sample]:
+        """Pass samples on; ``span`` [ns] is what ``progress`` gets shares of."""
+        last: int | None = None
+        for count, sample in enumerate(samples):
+            name, now = sample.stream, sample.receipt_ns
+            if name in self._timing:
+                if last is not None and now - last > self._gap_ns:
+                    self.gaps += 1
+                    # Memory begins anew after a gap, and with it the order of stamps.
+                    self._newest.clear()
+                last = now
+            self.heard[name] += 1
+            newest = self._newest.get(name)
+            if newest is None or sample.stamp_ns > newest:
+                self._newest[name] = sample.stamp_ns
+            elif sample.stamp_ns == newest:
+                self.same[name] += 1
+            else:
+                self.older[name] += 1
+            if progress is not None and span is not None and count % _REPORT_EVERY == 0:
+                progress((now - span[0]) / max(1, span[1] - span[0]))
+            yield sample
+
+    def lines(self, recording: Recording, name: str) -> list[str]:
+        """One line for each kind of oddity; ``name`` stands for the recording."""
+        silent = [s for s in recording.streams if not self.heard[s]]
+        return [
+            *(f"{name}: stream '{s}' is there but has no value" for s in silent),
+            *remarks(
+                name, recording.spec, self.gaps, self.older, self.same, recording.infinite
+            ),
+        ]
+
+
+def remarks(
+    name: str,
+    spec: RobotSpec,
+    gaps: int,
+    older: Mapping[str, int],
+    same: Mapping[str, int],
+    infinite: Mapping[str, int],
+) -> list[str]:
+    """The lines for what was counted; see :class:`Watch`. ``infinite``: values per stream."""
+    lines = []
+    if gaps:
+        lines.append(f"{name}: {_count(gaps, 'gap')} longer than {spec.gap:g} s: memory restarts")
+    for counts, what in (
+        (older, "stamped earlier than the one before: not used"),
+        (same, "with the stamp of the one before: not used"),
+    ):
+        lines += [
+            f"{name}: stream '{s}': {_count(n, 'sample')} {what}" for s, n in counts.items() if n
+        ]
+    lines += [
+        f"{name}: stream '{s}': {_count(n, 'infinite value')} taken as missing"
+        for s, n in infinite.items()
+        if n
+    ]
+    return lines
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
