@@ -28,7 +28,7 @@ from lightning_fabric import Fabric
 
 from pro_ros.config import load_model
 from pro_ros.episodes.arrays import sequences as read_sequences
-from pro_ros.episodes.dataset import Dataset, Source, create_dataset
+from pro_ros.episodes.dataset import Source, create_dataset
 from pro_ros.episodes.labels import Labels
 from pro_ros.episodes.sequence import Sequence
 from pro_ros.episodes.splits import cut
@@ -124,7 +124,12 @@ def inner(spec: RobotSpec, parts: list[list[Sequence]], config: TrainingConfig) 
 
 
 def outer(
-    spec: RobotSpec, everything: RobotSpec, config: TrainingConfig, seeds: int, work: Path
+    spec: RobotSpec,
+    everything: RobotSpec,
+    config: TrainingConfig,
+    seeds: int,
+    work: Path,
+    resamples: int = 1000,
 ) -> dict[str, object]:
     """All five folds, all seeds, with the rivals."""
     horizon = config.model.horizons.index(HORIZON)
@@ -178,7 +183,7 @@ def outer(
         items,
         spec.failure_modes,
         config.model.horizons,
-        settings=Settings(refractory_s=config.calibration.refractory, seed=0),
+        settings=Settings(refractory_s=config.calibration.refractory, resamples=resamples),
         headline_horizon=HORIZON,
     )
     table = [mean_scores(folds) for folds in per_seed]
@@ -245,6 +250,9 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--inner", action="store_true", help="inner splits only")
+    parser.add_argument(
+        "--quick", action="store_true", help="1 seed, 1 epoch: shows that it runs, no more"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--config", type=Path, help="training file; default: the example's")
     parser.add_argument("--streams", type=Path, help="stream file; default: the example's")
@@ -258,7 +266,13 @@ def main() -> None:
         if args.inner:
             inner(spec, blocks(spec, Path(work)), config)
             return
-        result = outer(spec, with_temperatures(spec), config, args.seeds, Path(work))
+        seeds, resamples = args.seeds, 1000
+        if args.quick:
+            short = config.optimiser.model_copy(update={"epochs": 1})
+            config = config.model_copy(update={"optimiser": short})
+            seeds, resamples = 1, 20
+        everything = with_temperatures(spec)
+        result = outer(spec, everything, config, seeds, Path(work), resamples)
     with atomic_file(args.out) as staged:
         staged.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for mode, numbers in result["operator"].items():  # type: ignore[attr-defined]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -22,7 +23,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from pro_ros.errors import ProError
+from pro_ros.errors import ProError, SpecError
 
 err = Console(stderr=True, emoji=False)
 out = Console(emoji=False)
@@ -145,6 +146,15 @@ def terminal_width() -> int:
     return shutil.get_terminal_size((UNLIMITED, 24)).columns
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the stream file's name before an error about its contents that lacks it."""
+    try:
+        yield
+    except SpecError as error:
+        raise error if str(path) in str(error) else SpecError(f"{path}: {error}") from error
+
+
 def pairs(texts: list[str], option: str) -> dict[str, str]:
     """``["sku=A7"]`` becomes ``{"sku": "A7"}``.
 
@@ -166,12 +176,3 @@ def print_json(document: Any) -> None:
     """Print a JSON document to stdout."""
     json.dump(document, sys.stdout, indent=2, sort_keys=True, allow_nan=False)
     sys.stdout.write("\n")
-
-
-def shared_progress(bar: Bar, number: int, count: int) -> Callable[[float], None]:
-    """Progress of one of several equal pieces of work, as a share of them all."""
-
-    def advance(share: float) -> None:
-        bar((number + share) / count)
-
-    return advance

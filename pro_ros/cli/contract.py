@@ -14,7 +14,9 @@ from pro_ros.cli.console import note, say
 def command(
     contract: Annotated[Path, typer.Argument(help="A rosetta contract (YAML).")],
     output: Annotated[Path, typer.Option("--out", "-o", help="Stream file to be made.")],
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing file.")
+    ] = False,
 ) -> None:
     """Turn a rosetta contract into a stream file; what cannot be carried over is listed."""
     from pro_ros.errors import StorageError

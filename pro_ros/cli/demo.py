@@ -21,9 +21,11 @@ def command(
     shipped: Annotated[
         bool, typer.Option("--shipped", help="Use the shipped checkpoint instead of training.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace what an earlier demo made.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what an earlier demo made.")
+    ] = False,
     open_report: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the report in a browser.")
+        bool, typer.Option("--open", help="Open the report in a browser.")
     ] = False,
 ) -> None:
     """Import, inspect, train, evaluate and replay the UR3 recording; takes a few minutes."""

@@ -8,14 +8,40 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from pro_ros.cli.console import JsonOption, note, out, print_json, progress, say
+from pro_ros.cli.console import (
+    Column,
+    JsonOption,
+    notes,
+    print_json,
+    progress,
+    say,
+    table,
+    terminal_width,
+)
+from pro_ros.cli.output import RESULTS, check_output
 
 if TYPE_CHECKING:
-    from pro_ros.evaluation.results import Evaluation, Score
+    from pro_ros.evaluation.results import Evaluation, Metric, Number
 
-HEADLINE = ("risk_auroc", "risk_auprc", "event_recall_1", "event_recall_6", "lead_median_6")
+RISK = {
+    "risk_auroc": "AUROC",
+    "risk_auprc": "AUPRC",
+    "event_recall_1": "recall@1/h",
+    "event_recall_6": "recall@6/h",
+    "lead_median_6": "median lead [s]",
+}
+"""Columns of the tables of risk, by metric."""
+
+EPISODES = {
+    "success_auroc": "success AUROC",
+    "termination_auroc": "termination AUROC",
+    "value_voc": "value VOC",
+}
+"""Columns of the table of the other outputs."""
+
+WIDE = 118
+"""Terminal width from which intervals are shown [characters]."""
 
 
 def command(
@@ -31,7 +57,9 @@ def command(
     ] = None,
     resamples: Annotated[int, typer.Option(min=0, help="Bootstrap draws.")] = 1000,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    overwrite: Annotated[bool, typer.Option(help="Replace existing results.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing results.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure PRO and its rivals on held-out episodes: metrics.json and report.html."""
@@ -45,6 +73,7 @@ def command(
     from pro_ros.training.fabric import check_device
 
     check_device(device)
+    check_output(output, overwrite, RESULTS, [checkpoint, dataset])
     trained = load_checkpoint(checkpoint)
     data = Dataset.load(dataset)
     source = Dataset.load(rivals_from) if rivals_from is not None else None
@@ -57,11 +86,12 @@ def command(
     with (
         atomic_dir(output, overwrite=overwrite) as folder,
         TemporaryDirectory() as cache,
-        progress("evaluating", 1.0) as advance,
+        progress("evaluating") as bar,
     ):
         evaluation, items = evaluate_checkpoint(
-            trained, data, request, source, device, Path(cache), advance
+            trained, data, request, source, device, Path(cache), bar
         )
+        bar(1.0, "report")
         write_json(evaluation, folder / "metrics.json")
         write_report(evaluation, timelines(items, evaluation), folder / "report.html")
     if as_json:
@@ -74,36 +104,69 @@ def command(
 def show(evaluation: Evaluation) -> None:
     """Print the headline numbers of an evaluation, and what limits them."""
     counts = evaluation.counts
+    wide = terminal_width() >= WIDE
     say(
-        f"{evaluation.dataset}: {counts.episodes} episodes, {counts.hours:.2f} h; "
-        f"95 % intervals by episode; risk within {evaluation.headline_horizon:g} s"
+        f"{evaluation.dataset}: {counts.episodes} episodes, {counts.hours:.2f} h"
+        + (f"; [{100 * evaluation.settings.level:g} % intervals by episode]" if wide else "")
     )
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("")
+    modes = evaluation.modes
+    for target in modes if len(modes) < 2 else ("any", *modes):
+        found = {
+            title: evaluation.find(key, target, evaluation.headline_horizon)
+            for key, title in RISK.items()
+        }
+        name = "any failure" if target == "any" else target
+        title = f"{name} within {evaluation.headline_horizon:g} s"
+        recall = found[RISK["event_recall_1"]]
+        auprc = found[RISK["risk_auprc"]]
+        if recall is not None:
+            title += f": {recall.count} events"
+        if auprc is not None and auprc.prevalence is not None:
+            title += f", {100 * auprc.prevalence:.1f} % of the steps lead up to one"
+        _metrics(evaluation, title, found, wide)
+    _metrics(evaluation, "episodes", {t: evaluation.find(k) for k, t in EPISODES.items()}, wide)
+    say("")
+    if modes:
+        say(
+            "recall@N/h: share of events with an alarm before them, at N false alarms per hour; "
+            "lead: at 6/h",
+            style="dim",
+        )
+    notes(evaluation.caveats)
+
+
+def _metrics(
+    evaluation: Evaluation, title: str, found: dict[str, Metric | None], wide: bool
+) -> None:
+    """A table with a row per model; metrics that were not measured are left out."""
+    there = {name: metric for name, metric in found.items() if metric is not None}
+    if not there:
+        return
+    rows = []
     for model in evaluation.models:
-        table.add_column(model, justify="right")
-    targets = evaluation.modes if len(evaluation.modes) == 1 else ("any", *evaluation.modes)
-    for target in targets if evaluation.modes else ():
-        for key in HEADLINE:
-            metric = evaluation.find(key, target, evaluation.headline_horizon)
-            if metric is not None:
-                table.add_row(
-                    f"{target} {key.removeprefix('risk_')}",
-                    *(_shown(score) for score in metric.scores),
-                )
-    for key in ("success_auroc", "termination_auroc"):
-        metric = evaluation.find(key)
-        if metric is not None:
-            table.add_row(key, *(_shown(score) for score in metric.scores))
-    out.print(table)
-    for caveat in evaluation.caveats:
-        note(caveat)
+        cells = [_number(_of(metric, model), name, wide) for name, metric in there.items()]
+        if any(cells):
+            rows.append([model, *cells])
+    say("")
+    say(title, style="bold")
+    table([Column(""), *(Column(name, right=True) for name in there)], rows, indent=2)
 
 
-def _shown(score: Score) -> str:
-    number = score.number
+def _of(metric: Metric, model: str) -> Number | None:
+    return next((s.number for s in metric.scores if s.model == model), None)
+
+
+def _number(number: Number | None, name: str, wide: bool) -> str:
+    """A number with its interval if there is room; empty where it does not apply."""
+    if number is None:
+        return ""
+    digits = 1 if name.endswith("[s]") else 3
     if number.value is None:
         return "-"
+    text = f"{number.value:.{digits}f}"
+    if not wide:
+        return text
     if number.low is None or number.high is None:
-        return f"{number.value:.3f}"
-    return f"{number.value:.3f} [{number.low:.2f}, {number.high:.2f}]"
+        return f"{text} {'':{2 * max(1, digits - 1) + 8}}"
+    shown = max(1, digits - 1)
+    return f"{text} [{number.low:.{shown}f}, {number.high:.{shown}f}]"

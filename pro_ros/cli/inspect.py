@@ -7,33 +7,48 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from pro_ros.cli.console import JsonOption, note, out, print_json, progress, say
+from pro_ros.cli.console import Column, JsonOption, notes, print_json, progress, say, table
 
 if TYPE_CHECKING:
     from pro_ros.episodes.dataset import Dataset
-    from pro_ros.episodes.inspect import Report, Timing
+    from pro_ros.episodes.inspect_report import Report, TopicReport
+
+MOST_COLUMNS = 60
+"""Columns of a table that are listed one by one."""
 
 
 def command(
-    path: Annotated[Path, typer.Argument(help="A recording or a data set folder.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="A recording (FILE.npz#RUN: one of many runs) or a data set folder."),
+    ],
     streams: Annotated[
         Path | None, typer.Option("--streams", "-s", help="Stream file to read it with.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show streams, rates, gaps and clocks of a recording, episodes and events of a data set."""
+    """Show streams, rates, gaps and clocks of a recording, episodes and events of a data set.
+
+    What is wrong with a recording that can be opened is printed as notes.
+    """
     from pro_ros.episodes.dataset import MANIFEST, Dataset
     from pro_ros.episodes.inspect import inspect_recording
+    from pro_ros.episodes.lerobot_folder import is_lerobot
+    from pro_ros.episodes.runs import split_run
     from pro_ros.streams.spec import load_spec
 
     if (path / MANIFEST).is_file():
         _dataset(Dataset.load(path), as_json)
         return
+    place, run = split_run(path)
+    if is_lerobot(place):
+        _lerobot(place, as_json)
+        return
     spec = load_spec(streams) if streams is not None else None
-    with progress(f"reading {path.name}") as advance:
-        report = inspect_recording(path, spec, progress=advance)
+    prefix = f"{run}/" if run else ""
+    with progress(f"reading {path.name}", None) as bar:
+        report = inspect_recording(place, spec, table_prefix=prefix, progress=bar)
     if as_json:
         print_json(report.model_dump(mode="json"))
         return
@@ -41,54 +56,107 @@ def command(
 
 
 def _recording(report: Report) -> None:
-    say(f"{report.path}: {report.kind}, {report.messages} messages or rows")
+    say(f"{report.path}: {report.kind}, {report.messages} {_unit(report.kind)}")
     if report.start_ns is not None and report.duration is not None:
         say(f"{_date(report.start_ns)}, {report.duration:.1f} s")
     if report.topics:
-        table = _table("topic", "type", "messages", "rate [Hz]", "p99 [s]", "gaps", "clock")
-        for topic in report.topics:
-            clock = topic.clock
-            said = "receipt only"
-            if clock is not None and clock.offset_median is not None:
-                said = f"header, {clock.offset_median * 1e3:+.1f} ms"
-            elif clock is not None:
-                said = "header unset"
-            table.add_row(topic.name, topic.type, *_timing(topic.receipt), said)
-        out.print(table)
-    if report.columns and len(report.columns) <= 60:
-        table = _table("column", "kind", "rows", "missing", "least", "most")
-        for column in report.columns:
-            table.add_row(
+        _topics(report)
+    if report.columns:
+        _columns(report)
+    for stream in report.streams:
+        say("")
+        say(
+            f"{stream.name} ({stream.modality}, {stream.clock} clock): "
+            f"{stream.receipt.count} samples, {_number(stream.receipt.rate)} Hz of "
+            f"{stream.declared_rate:g} declared, {stream.receipt.gaps} gaps",
+            style="bold",
+        )
+        table(
+            [
+                Column("feature"),
+                Column("unit"),
+                *(Column(name, right=True) for name in ("missing", "least", "mean", "most")),
+            ],
+            [
+                [
+                    feature.name,
+                    feature.unit,
+                    _share(feature.missing),
+                    _number(feature.minimum),
+                    _number(feature.mean),
+                    _number(feature.maximum),
+                ]
+                for feature in stream.features
+            ],
+            indent=2,
+        )
+    notes(report.problems)
+
+
+def _unit(kind: str) -> str:
+    return "rows" if kind == "table" else "messages"
+
+
+def _topics(report: Report) -> None:
+    say("")
+    table(
+        [
+            Column("topic"),
+            Column("type"),
+            Column("messages", right=True),
+            Column("Hz", right=True),
+            Column("p99 [s]", right=True, optional=True),
+            Column("gaps", right=True, optional=True),
+            Column("header clock", right=True, optional=True),
+        ],
+        [
+            [
+                topic.name,
+                topic.type.replace("/msg/", "/"),
+                str(topic.receipt.count),
+                _number(topic.receipt.rate),
+                _number(topic.receipt.p99),
+                str(topic.receipt.gaps),
+                _clock(topic),
+            ]
+            for topic in report.topics
+        ],
+    )
+
+
+def _clock(topic: TopicReport) -> str:
+    """How long after its stamp a message was received."""
+    if topic.clock is None:
+        return "none"
+    if topic.clock.offset_median is None:
+        return "unset"
+    return f"{topic.clock.offset_median * 1e3:+.1f} ms"
+
+
+def _columns(report: Report) -> None:
+    say("")
+    if len(report.columns) > MOST_COLUMNS:
+        shown = ", ".join(column.name for column in report.columns[:6])
+        say(f"{len(report.columns)} columns: {shown}, ... (all of them with --json)")
+        return
+    table(
+        [
+            Column("column"),
+            Column("kind"),
+            *(Column(name, right=True) for name in ("rows", "missing", "least", "most")),
+        ],
+        [
+            [
                 column.name,
                 column.kind,
                 str(column.rows),
                 _share(column.missing),
                 _number(column.minimum),
                 _number(column.maximum),
-            )
-        out.print(table)
-    elif report.columns:
-        say(f"{len(report.columns)} columns, {report.columns[0].name} the first")
-    for stream in report.streams:
-        count, rate, _, gaps = _timing(stream.receipt)
-        table = _table("feature", "unit", "missing", "least", "mean", "most")
-        table.title = (
-            f"{stream.name} ({stream.modality}, {stream.clock} clock): {count} samples, "
-            f"{rate} Hz of {stream.declared_rate:g} declared, {gaps} gaps"
-        )
-        table.title_justify = "left"
-        for feature in stream.features:
-            table.add_row(
-                feature.name,
-                feature.unit,
-                _share(feature.missing),
-                _number(feature.minimum),
-                _number(feature.mean),
-                _number(feature.maximum),
-            )
-        out.print(table)
-    for problem in report.problems:
-        note(problem)
+            ]
+            for column in report.columns
+        ],
+    )
 
 
 def _dataset(dataset: Dataset, as_json: bool) -> None:
@@ -122,32 +190,60 @@ def _dataset(dataset: Dataset, as_json: bool) -> None:
     say(f"{summary['dataset']}: {manifest.name}, robot {summary['robot']}")
     if manifest.attribution:
         say(manifest.attribution, style="dim")
-    table = _table("what", "count")
-    table.add_row("recordings", str(summary["recordings"]))
-    table.add_row("episodes", f"{summary['episodes']} ({hours:.2f} h)")
-    for outcome, number in sorted(outcomes.items()):
-        table.add_row(f"  {outcome}", str(number))
-    table.add_row("  retries of another", str(summary["retries"]))
+    rows = [
+        ["recordings", str(summary["recordings"])],
+        ["episodes", str(summary["episodes"]), f"{hours:.2f} h"],
+        *(["  " + outcome, str(number)] for outcome, number in sorted(outcomes.items())),
+    ]
+    if summary["retries"]:
+        rows.append(["  retries", str(summary["retries"])])
+    if summary["groups"]:
+        rows.append(["groups", str(summary["groups"])])
     for name, number in sorted(events.items()):
-        mode = " (failure mode)" if name in dataset.spec.failure_modes else ""
-        table.add_row(f"events '{name}'{mode}", str(number))
+        failure = "failure mode" if name in dataset.spec.failure_modes else ""
+        rows.append([f"events {name}", str(number), failure])
     for modality, names in dataset.spec.layout.items():
-        table.add_row(f"features of {modality}", str(len(names)))
-    for camera in dataset.spec.cameras:
-        table.add_row("camera", camera)
-    out.print(table)
+        rows.append([f"features of {modality}", str(len(names))])
+    if dataset.spec.cameras:
+        cameras = ", ".join(dataset.spec.cameras)
+        rows.append(["cameras", str(len(dataset.spec.cameras)), cameras])
+    table(
+        [Column("what"), Column("count", right=True), Column("")],
+        [[*row, *[""] * (3 - len(row))] for row in rows],
+    )
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for n, column in enumerate(columns):
-        table.add_column(column, justify="left" if n < 2 else "right", overflow="fold")
-    return table
+def _lerobot(path: Path, as_json: bool) -> None:
+    """What a LeRobot data set says of itself: episodes, and the columns of its features."""
+    from pro_ros.episodes.lerobot_folder import load_lerobot
 
-
-def _timing(timing: Timing) -> tuple[str, str, str, str]:
-    """Count, rate, 99th percentile of the intervals, and gaps."""
-    return str(timing.count), _number(timing.rate), _number(timing.p99), str(timing.gaps)
+    folder = load_lerobot(path)
+    columns: dict[str, list[str]] = {}
+    for column, (feature, _) in folder.columns().items():
+        columns.setdefault(feature, []).append(column)
+    frames = sum(int(row["length"]) for row in folder.episodes.values())
+    summary = {
+        "path": str(path),
+        "kind": "lerobot",
+        "fps": folder.fps,
+        "episodes": len(folder.episodes),
+        "frames": frames,
+        "features": {name: str(about.get("dtype")) for name, about in folder.features.items()},
+        "columns": columns,
+    }
+    if as_json:
+        print_json(summary)
+        return
+    say(
+        f"{path}: LeRobot data set, {len(folder.episodes)} episodes, {frames} frames at "
+        f"{folder.fps:g} Hz"
+    )
+    say("")
+    rows = [
+        [name, str(about.get("dtype")), ", ".join(columns.get(name, ["-"]))]
+        for name, about in folder.features.items()
+    ]
+    table([Column("feature"), Column("type"), Column("columns")], rows)
 
 
 def _number(value: float | None) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pro_ros.cli.console import JsonOption, note, print_json, progress, say
-from pro_ros.errors import StorageError
+from pro_ros.cli.console import JsonOption, note, notes, print_json, progress, say
+from pro_ros.cli.output import CHECKPOINT, check_output
+
+if TYPE_CHECKING:
+    from pro_ros.model.checkpoint import CheckpointDocument
+    from pro_ros.training.train import Training
 
 
 def command(
@@ -21,14 +25,20 @@ def command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="How many of them.")] = 1,
     resume: Annotated[
-        bool, typer.Option(help="Go on with an interrupted run into the same folder.")
+        bool,
+        typer.Option(
+            "--resume/--no-resume", help="Go on with an interrupted run, or forget its state."
+        ),
     ] = True,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing checkpoint.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train PRO on a data set and calibrate it.
 
-    An interrupted run goes on where it stopped when the same command is given again.
+    An interrupted run goes on where it stopped when the same command is given again: its state
+    is kept in a hidden file beside the checkpoint until the training is done.
     """
     from pro_ros.config import load_model
     from pro_ros.episodes.dataset import Dataset
@@ -38,26 +48,43 @@ def command(
 
     settings = load_model(config, TrainingConfig) if config else TrainingConfig()
     data = Dataset.load(dataset)
-    if output.exists() and not overwrite:
-        raise StorageError(f"{output}: exists; give --overwrite to replace it")
+    check_output(output, overwrite, CHECKPOINT, [dataset])
     fabric = launch(device, devices, settings.optimiser.precision)
     state = output.with_name(f".{output.name}.state.safetensors")
     if not resume:
         state.unlink(missing_ok=True)
-    with (
-        TemporaryDirectory() as cache,
-        progress("training", settings.optimiser.epochs) as advance,
-    ):
+    elif state.exists() and fabric.is_global_zero:
+        note(f"going on with an interrupted run: {state}")
+    epochs = settings.optimiser.epochs
+    with TemporaryDirectory() as cache, progress("reading the data set") as bar:
+
+        def stage(what: str, share: float) -> None:
+            if what != stages[-1]:
+                stages.append(what)
+                bar.restart(what)
+            bar(share)
 
         def report(epoch: int, losses: dict[str, float]) -> None:
-            shown = losses.get("validation_total", losses["total"])
-            advance(epoch, f"loss {shown:.4f}")
+            if stages[-1] != "training":
+                stages.append("training")
+                bar.restart("training", epochs)
+            bar(epoch, f"loss {losses.get('validation_total', losses['total']):.4f}")
 
-        training = train(data, settings, fabric, state, report, Path(cache))
+        stages = ["reading the data set"]
+        try:
+            training = train(data, settings, fabric, state, report, Path(cache), stage)
+        except KeyboardInterrupt:
+            if state.exists() and fabric.is_global_zero:
+                note("the same command goes on after the last whole epoch")
+            raise
     if not fabric.is_global_zero:
         return
     document = save(training, output, overwrite=overwrite)
     state.unlink(missing_ok=True)
+    _show(output, training, document, as_json)
+
+
+def _show(output: Path, training: Training, document: CheckpointDocument, as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -69,14 +96,16 @@ def command(
             }
         )
         return
-    for line in training.notes:
-        note(line)
+    notes(training.notes)
     history = training.history
     say(f"{output}: model {document.model_id}")
-    say(
-        f"  best of {len(history.epochs)} epochs: {history.best_epoch}, "
-        f"loss {history.best_loss:.4f} on validation episodes"
-    )
+    if "validation_total" in history.epochs[-1]:
+        say(
+            f"  best of {len(history.epochs)} epochs: {history.best_epoch}, "
+            f"loss {history.best_loss:.4f} on validation episodes"
+        )
+    else:
+        say(f"  {len(history.epochs)} epochs, loss {history.epochs[-1]['total']:.4f} in training")
     for alarm in document.calibration.alarms:
         say(
             f"  alarm on {alarm.target} within {alarm.horizon:g} s: threshold "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pro_ros.episodes.cutting import Span
 from pro_ros.episodes.manifest import Episode, Event, Outcome
@@ -67,7 +67,7 @@ def build_episodes(
                 task=told.task if told is not None and told.task else spec.episodes.task,
                 context={**spec.episodes.context, **(told.context if told is not None else {})},
                 attempt=max(1, told.attempt) if told is not None and own else 1,
-                retry_of=keys.get(told.retry_of) if told is not None and own else None,
+                retry_of=_named(keys, told) if own else None,
                 end_seen=span.end_seen,
                 attributes=attributes,
             )
@@ -104,6 +104,11 @@ def link_retries(episodes: Sequence[Episode], within_s: float | None) -> list[Ep
         latest[key] = (episode, first)
         linked.append(episode)
     return linked
+
+
+def _named(keys: Mapping[str, str], told: TaskMark | None) -> str | None:
+    """The episode that a TaskContext says it repeats; an empty name is none."""
+    return keys.get(told.retry_of) if told is not None and told.retry_of else None
 
 
 def _repeats(episode: Episode, before: Episode, within_s: float | None) -> bool:

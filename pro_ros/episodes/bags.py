@@ -158,17 +158,18 @@ class BagRecording(Recording):
         DataError
             as :meth:`samples`.
         """
-        nothing: tuple[SampleReader, ...] = ()
-        converters = {
-            c.id: self._types.to_cdr(c) for c in self._reader.connections if self._copies[c.id]
+        plans = {
+            c.id: (
+                self._copies[c.id],
+                self._types.to_cdr(c) if self._copies[c.id] else None,
+                self._sinks.get(c.id, ()),
+            )
+            for c in self._reader.connections
         }
         for connection, receipt_ns, raw in self._messages(list(self._reader.connections)):
-            topic = self._copies[connection.id]
+            topic, convert, sinks = plans[connection.id]
             try:
-                samples = tuple(
-                    sink(raw, receipt_ns) for sink in self._sinks.get(connection.id, nothing)
-                )
-                convert = converters.get(connection.id)
+                samples = tuple([sink(raw, receipt_ns) for sink in sinks])
                 yield BagItem(topic, receipt_ns, convert(raw) if convert else raw, samples)
             except DataError as exc:
                 raise self._placed(exc) from exc

@@ -40,13 +40,16 @@ class Source:
     """A recording that goes into a data set.
 
     ``path`` may end in ``#<run>``, as in :class:`~pro_ros.episodes.manifest.RecordingEntry`.
-    ``copy`` puts a copy of the file or folder into the data set; otherwise it stays where it is
-    and the data set holds its absolute path.
+    ``copy`` puts a copy of the file or folder into the data set, ``move`` the thing itself (from
+    the same file system); otherwise it stays where it is and the data set holds its absolute
+    path. ``origin``: name of the file that it was made from, if it is not that of ``path``.
     """
 
     id: str
     path: Path
     copy: bool = False
+    move: bool = False
+    origin: str = ""
 
 
 class Dataset:
@@ -161,8 +164,7 @@ class Created:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Lines about gaps, odd stamps and values, events outside any episode, and what of it
-        was left out."""
+        """Lines about what is odd in the recordings, and about what was left out."""
         return tuple(line for s in self.segmentations for line in (*s.outside, *s.skipped))
 
 
@@ -212,7 +214,7 @@ def create_dataset(
         for number, run in enumerate(runs):
             report = _share(progress, number, len(runs))
             entry, segmentation = _take(run, spec, allow_missing, report)
-            if run.copy:
+            if run.copy or run.move:
                 entry = entry.model_copy(update={"path": _copied(run, folder, copies)})
             entries.append(entry)
             found.append(segmentation)
@@ -286,9 +288,7 @@ def _take(
         bag = isinstance(recording, BagRecording)
         span = (recording.start_ns, recording.end_ns) if bag else None
         try:
-            found = segment(
-                run.id, watch.over(recording.samples(), span, report), spec, marks
-            )
+            found = segment(run.id, watch.over(recording.samples(), span, report), spec, marks)
         except DataError as exc:
             raise exc if str(place) in str(exc) else DataError(f"{place}: {exc}") from exc
         absent = recording.absent
@@ -298,19 +298,21 @@ def _take(
         path=_with_run(place.resolve().as_posix(), name),
         start_ns=found.start_ns,
         end_ns=found.end_ns,
-        source=place.name,
+        source=run.origin or place.name,
         absent=absent,
     )
     return entry, replace(found, skipped=(*lines, *found.skipped))
 
 
 def _copied(run: Source, folder: Path, copies: dict[Path, str]) -> str:
-    """Copy a recording into the data set, once for all its runs; its path in there."""
+    """Put a recording into the data set, once for all its runs; its path in there."""
     place, name = split_run(run.path)
     if place not in copies:
         target = folder / RECORDINGS / run.id
         target.mkdir(parents=True)
-        if place.is_dir():
+        if run.move:
+            target = place.rename(target if place.is_dir() else target / place.name)
+        elif place.is_dir():
             shutil.copytree(place, target, dirs_exist_ok=True)
         else:
             target = Path(shutil.copy2(place, target))

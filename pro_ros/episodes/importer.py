@@ -24,6 +24,7 @@ class Imported:
 
     ``rows`` and ``messages``: how many were read and written. ``infinite``: per stream, how many
     infinite values stand in the bag as they did in the table; readers take them as missing.
+    ``repeated``: rows that were left out because they repeat the one before them, time included.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class Imported:
     rows: int
     messages: int
     infinite: dict[str, int]
+    repeated: int
 
 
 def import_table(
@@ -98,6 +100,7 @@ def import_table(
         recording.message_count,
         written,
         recording.infinite,
+        recording.repeated,
     )
 
 

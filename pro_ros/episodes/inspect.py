@@ -98,11 +98,7 @@ def _bag(path: Path, spec: RobotSpec | None, progress: Callable[[int], None] | N
             clock=_clock(times[c.id], stamps.get(c.id)),
         )
         topics.append(topic)
-        if topic.clock is not None and topic.clock.unset:
-            problems.append(
-                f"{path}: topic '{c.topic}': {topic.clock.unset} of {topic.receipt.count} header"
-                " stamps are unset"
-            )
+        problems.extend(_stamp_problems(f"{path}: topic '{c.topic}'", topic))
     return Report(
         path=str(path),
         kind="ros1" if ros1 else "rosbag2",
@@ -113,6 +109,21 @@ def _bag(path: Path, spec: RobotSpec | None, progress: Callable[[int], None] | N
         topics=tuple(topics),
         problems=tuple(problems),
     )
+
+
+def _stamp_problems(where: str, topic: TopicReport) -> list[str]:
+    clock = topic.clock
+    if clock is None:
+        return []
+    return [
+        f"{where}: {number} of {topic.receipt.count} header stamps {what}"
+        for number, what in (
+            (clock.unset, "are unset"),
+            (clock.stamps.backwards, "are earlier than the one before"),
+            (clock.stamps.duplicates, "are that of the one before"),
+        )
+        if number
+    ]
 
 
 def _has_header(connection: Connection, types: BagTypes) -> bool:

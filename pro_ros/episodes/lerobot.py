@@ -115,6 +115,13 @@ class LeRobotEpisode(Recording):
         """Frames."""
         return self._length
 
+    @property
+    def unread_videos(self) -> tuple[str, ...]:
+        """Streams that :meth:`samples` leaves out because ``decode_video`` is false."""
+        if self.decode_video:
+            return ()
+        return tuple(n for n in self.streams if self.spec.streams[n].type == VIDEO)
+
     def marks(self) -> list[TaskMark]:
         """The episode's task text, holding from its start."""
         tasks = [str(t) for t in self.row.get("tasks") or [] if t]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from pro_ros.episodes.lerobot import LeRobotEpisode
 from pro_ros.episodes.reading import Recording
 from pro_ros.episodes.segment import timing_streams
 from pro_ros.streams.sample import Sample
@@ -68,39 +69,34 @@ class Watch:
 
     def lines(self, recording: Recording, name: str) -> list[str]:
         """One line for each kind of oddity; ``name`` stands for the recording."""
-        silent = [s for s in recording.streams if not self.heard[s]]
+        unread = recording.unread_videos if isinstance(recording, LeRobotEpisode) else ()
+        silent = [s for s in recording.streams if not self.heard[s] and s not in unread]
         return [
             *(f"{name}: stream '{s}' is there but has no value" for s in silent),
-            *remarks(
-                name, recording.spec, self.gaps, self.older, self.same, recording.infinite
-            ),
+            *remarks(name, recording, self.gaps, self.older, self.same),
         ]
 
 
 def remarks(
     name: str,
-    spec: RobotSpec,
+    recording: Recording,
     gaps: int,
     older: Mapping[str, int],
     same: Mapping[str, int],
-    infinite: Mapping[str, int],
 ) -> list[str]:
-    """The lines for what was counted; see :class:`Watch`. ``infinite``: values per stream."""
-    lines = []
+    """The lines for what was counted (see :class:`Watch`) and for what the recording lacks."""
+    lines = [f"{name}: stream '{s}' is not in the recording" for s in recording.absent]
     if gaps:
-        lines.append(f"{name}: {_count(gaps, 'gap')} longer than {spec.gap:g} s: memory restarts")
-    for counts, what in (
-        (older, "stamped earlier than the one before: not used"),
-        (same, "with the stamp of the one before: not used"),
+        limit = recording.spec.gap
+        lines.append(f"{name}: {_count(gaps, 'gap')} longer than {limit:g} s: memory restarts")
+    for counts, unit, what in (
+        (older, "sample", "stamped earlier than the one before: not used"),
+        (same, "sample", "with the stamp of the one before: not used"),
+        (recording.infinite, "infinite value", "taken as missing"),
     ):
         lines += [
-            f"{name}: stream '{s}': {_count(n, 'sample')} {what}" for s, n in counts.items() if n
+            f"{name}: stream '{s}': {_count(n, unit)} {what}" for s, n in counts.items() if n
         ]
-    lines += [
-        f"{name}: stream '{s}': {_count(n, 'infinite value')} taken as missing"
-        for s, n in infinite.items()
-        if n
-    ]
     return lines
 
 

@@ -68,6 +68,11 @@ class TableRecording(Recording):
     Every row needs its own time. A row that repeats the one before it, time included, is left
     out. A row without any value of a stream gives no sample of it: a drop-out is not made up.
     A jump forward in time is a gap and nothing else.
+
+    Attributes
+    ----------
+    repeated
+        How many rows the last reading left out because they repeat the one before.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class TableRecording(Recording):
         self._prefix = prefix
         self._tables = open_tables(path, spec.table)
         self._extent: tuple[int, int, int] | None = None
+        self.repeated = 0
         found: dict[str, tuple[TableFile, str]] = {}
         absent: list[str] = []
         for name in stream_order(spec):
@@ -128,6 +134,7 @@ class TableRecording(Recording):
     def entries(self) -> Iterator[Entry]:
         """The rows behind :meth:`samples`, with the cells as they stand in the file."""
         counts = [[0, 0, 0] for _ in self._groups]
+        self.repeated = 0
         parts = [self._entries(g, c) for g, c in zip(self._groups, counts, strict=True)]
         # A single table needs no merging, and entries of one table are already in order.
         yield from parts[0] if len(parts) == 1 else heapq.merge(*parts, key=lambda e: e[:2])
@@ -208,6 +215,7 @@ class TableRecording(Recording):
             flat = np.concatenate(sources, axis=1)
             keep = _fresh_rows(t_ns, flat, last, rows, where)
             last = int(t_ns[-1]), flat[-1]
+            self.repeated += int((~keep).sum())
             _count(count, t_ns)
             blocks = [
                 self._block(n, rows, t_ns, source, cells, keep & ~np.isnan(source).all(axis=1))

@@ -7,12 +7,13 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pro_ros.config import parse_model
 from pro_ros.episodes.arrays import sequences as read_sequences
 from pro_ros.episodes.dataset import Dataset
 from pro_ros.episodes.labels import Labels
 from pro_ros.episodes.sequence import Sequence
 from pro_ros.episodes.splits import select
-from pro_ros.errors import DataError, TooFewEpisodesError
+from pro_ros.errors import CheckpointError, DataError, TooFewEpisodesError
 from pro_ros.evaluation.evaluate import evaluate
 from pro_ros.evaluation.results import Evaluation, Settings
 from pro_ros.evaluation.rivals import fit_rivals
@@ -67,28 +68,31 @@ def evaluate_checkpoint(
     Raises
     ------
     CheckpointError
-        The checkpoint was made for other streams.
+        The checkpoint was made for other streams, or does not say what it was trained on.
     DataError, TooFewEpisodesError
         The part does not exist or is empty.
     """
     report = progress or (lambda share, what: None)
     checkpoint.check_spec(dataset.spec, str(dataset.path))
-    config = TrainingConfig.model_validate(checkpoint.meta.training["config"])
-    report(0.0, "reading")
-    whole = read_sequences(dataset, cache=cache)
+    config = _config(checkpoint)
+    whole = read_sequences(dataset, lambda share: report(0.1 * share, "reading"), cache)
     trained_here = dataset.fingerprint() == checkpoint.meta.data["fingerprint"]
     part = request.part or (HELD_OUT if trained_here else "all")
     chosen = _chosen(checkpoint, dataset, whole, part, trained_here)
     labels = labels_of(chosen, dataset.spec, config)
-    report(0.1, "assessing")
     assessor = Assessor(checkpoint, device)
-    items = [
-        EvaluationItem(s, item, assessor.run(s)) for s, item in zip(chosen, labels, strict=True)
-    ]
-    learned = _learned(checkpoint, dataset, whole, trained_here, rivals_from)
+    items = []
+    for number, (sequence, item) in enumerate(zip(chosen, labels, strict=True)):
+        report(0.1 + 0.1 * number / len(chosen), "assessing")
+        items.append(EvaluationItem(sequence, item, assessor.run(sequence)))
+    learned = _learned(checkpoint, dataset, whole, trained_here, rivals_from, cache)
     if learned and part not in LEARNED_FROM:
-        report(0.2, "rivals")
-        items = _with_rivals(items, learned, dataset.spec, config, request.seed)
+
+        def fitted(done: int, total: int) -> None:
+            report(0.2 + 0.2 * done / total, "rivals")
+
+        fitted(0, 1)
+        items = _with_rivals(items, learned, dataset.spec, config, request.seed, fitted)
     evaluation = evaluate(
         items,
         dataset.spec.failure_modes,
@@ -112,6 +116,18 @@ def evaluate_checkpoint(
 def _headline(config: TrainingConfig) -> float | None:
     """The horizon that alarms were asked for; None: the longest."""
     return config.calibration.alarms[0].horizon if config.calibration.alarms else None
+
+
+def _config(checkpoint: Checkpoint) -> TrainingConfig:
+    """What the checkpoint was trained with; an evaluation also needs the data and its parts."""
+    meta, where = checkpoint.meta, f"checkpoint {checkpoint.model_id}"
+    missing = [f"data.{key}" for key in ("fingerprint", "parts") if key not in meta.data]
+    missing += ["training.config"] if "config" not in meta.training else []
+    if missing:
+        raise CheckpointError(f"{where}: has no '{missing[0]}': train it again to evaluate it")
+    return parse_model(
+        meta.training["config"], TrainingConfig, f"{where}: training.config", CheckpointError
+    )
 
 
 def _chosen(
@@ -146,6 +162,7 @@ def _learned(
     whole: Seq[Sequence],
     trained_here: bool,
     rivals_from: Dataset | None,
+    cache: Path | None,
 ) -> list[Sequence]:
     """What the operator learned from, for the rivals to learn from too."""
     source = whole
@@ -154,7 +171,7 @@ def _learned(
             return []
         if rivals_from.fingerprint() != checkpoint.meta.data["fingerprint"]:
             raise DataError(f"{rivals_from.path}: the checkpoint was trained on other data")
-        source = read_sequences(rivals_from)
+        source = read_sequences(rivals_from, cache=cache)
     parts: dict[str, list[str]] = checkpoint.meta.data["parts"]
     return select(source, [e for part in LEARNED_FROM for e in parts[part]])
 
@@ -165,6 +182,7 @@ def _with_rivals(
     spec: RobotSpec,
     config: TrainingConfig,
     seed: int,
+    progress: Callable[[int, int], None],
 ) -> list[EvaluationItem]:
     labels: list[Labels] = labels_of(learned, spec, config)
     rivals = fit_rivals(
@@ -173,6 +191,7 @@ def _with_rivals(
         config.model.horizons,
         config.model.temporal.window,
         seed,
+        progress=progress,
     )
     return [
         replace(item, rivals={name: rival.judge(item.sequence) for name, rival in rivals.items()})

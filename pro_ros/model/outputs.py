@@ -96,25 +96,24 @@ def cumulative_risk(hazard_logits: FloatArray) -> FloatArray:
     return -np.expm1(np.cumsum(log_survival(hazard_logits), axis=-1))
 
 
-def any_mode_risk(hazard_logits: FloatArray) -> FloatArray:
-    """P(event of any mode within horizon k): [..., M, K] -> [..., K]."""
-    return -np.expm1(np.cumsum(log_survival(hazard_logits).sum(axis=-2), axis=-1))
+def risks(hazard_logits: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """What hazards ``[..., M, K]`` come down to.
 
-
-def mode_distribution(hazard_logits: FloatArray) -> FloatArray:
-    """Which mode comes first within the last horizon, none last: [..., M, K] -> [..., M + 1].
-
-    Modes compete within a bin in proportion to their hazards.
+    Risk of any mode within each horizon ``[..., K]``, of each mode ``[..., M, K]`` as in
+    :func:`cumulative_risk`, and which mode comes first within the last horizon, none last
+    ``[..., M + 1]``. Modes compete within a bin in proportion to their hazards.
     """
     survival = log_survival(hazard_logits)
-    hazard = -np.expm1(survival)
-    in_bin = survival.sum(axis=-2)
-    by_end = np.cumsum(in_bin, axis=-1)
+    in_bin = np.add.reduce(survival, axis=-2)
+    by_end = np.add.accumulate(in_bin, axis=-1)
+    by_mode = -np.expm1(np.add.accumulate(survival, axis=-1))
     # P(the first event of all is in bin k): none before it, and one in it.
     first = np.exp(by_end - in_bin) * -np.expm1(in_bin)
-    share = hazard / np.maximum(hazard.sum(axis=-2, keepdims=True), 1e-300)
-    by_mode = (share * first[..., None, :]).sum(axis=-1)
-    return np.concatenate([by_mode, np.exp(by_end[..., -1:])], axis=-1)
+    hazard = -np.expm1(survival)
+    share = hazard / np.maximum(np.add.reduce(hazard, axis=-2, keepdims=True), 1e-300)
+    comes_first = np.add.reduce(share * first[..., None, :], axis=-1)
+    distribution = np.concatenate([comes_first, np.exp(by_end[..., -1:])], axis=-1)
+    return -np.expm1(by_end), by_mode, distribution
 
 
 def log_survival(hazard_logits: FloatArray) -> FloatArray:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pro_ros.episodes.sequence import Sequence
 from pro_ros.model.calibration import Assess, Calibration
+from pro_ros.model.folded import FoldedStep
 from pro_ros.model.operator import Inputs, Operator
 from pro_ros.model.outputs import Assessment, Assessments
 from pro_ros.model.text import describe
@@ -73,6 +74,7 @@ class Assessor:
         self._judge = Assess(checkpoint.calibration, self.modes, len(self.horizons))
         columns = self.operator.columns
         self._range = (columns.low.cpu().numpy(), columns.high.cpu().numpy())
+        self._folded = FoldedStep(self.operator) if FoldedStep.can_fold(self.operator) else None
         self._host = _StepBuffer(self.operator.layout, self.device)
         self._never = torch.zeros(1, 1, dtype=torch.bool, device=self.device)
         self._always = ~self._never
@@ -88,10 +90,14 @@ class Assessor:
         self._goal = text or describe(episodes.task, episodes.context)
         vector = self.operator.text_encoder.encode([self._goal])
         self._text = torch.from_numpy(vector).to(self.device)
+        if self._folded is not None:
+            self._folded.set_text(vector[0])
 
     def reset(self) -> None:
         """Forget all steps, as if the next one were the first."""
         self._state = self.operator.init_state(1)
+        if self._folded is not None:
+            self._folded.reset()
         self._previous: float | None = None
 
     def warm_up(self, steps: int = 3) -> None:
@@ -108,21 +114,30 @@ class Assessor:
         self._frames.clear()
         self.reset()
 
-    @torch.inference_mode()
     def assess(self, step: Step) -> Assessment:
         """Assess one step, with what is remembered of those before it."""
         if step.restart:
             self.reset()
+        if self._folded is not None:
+            packed = self._folded.step(step.values, step.mask)[:, None]
+        else:
+            packed = self._step(step)
+        t_ns = np.array([step.t_ns], dtype=np.int64)
+        raw = packed.astype(np.float64)
+        judged = self._judge.packed(raw, t_ns, previous=self._previous).at(0)
+        self._previous = judged.value
+        return judged
+
+    @torch.inference_mode()
+    def _step(self, step: Step) -> FloatArray:
+        """Run the operator itself: float32 ``[E, 1, 3 + M K]``."""
         values, mask = self._host.load(step)
         inputs = Inputs(values=values, mask=mask, restart=self._never, text=self._text)
         for camera in self.operator.cameras:
             self._look(inputs, camera, step.frames.get(camera))
         packed, self._state = self.operator.packed_step(inputs, self._state)
-        t_ns = np.array([step.t_ns], dtype=np.int64)
-        raw = packed[:, 0].cpu().double().numpy()
-        judged = self._judge.packed(raw, t_ns, previous=self._previous).at(0)
-        self._previous = judged.value
-        return judged
+        raw: FloatArray = packed[:, 0].cpu().numpy()
+        return raw
 
     @torch.inference_mode()
     def run(self, sequence: Sequence) -> Assessments:

@@ -75,6 +75,14 @@ class Monitor:
         self._remembered: deque[int] = deque(maxlen=self._window)
         self._sequence = 0
 
+    def follow(self, task: str, context: Mapping[str, str]) -> None:
+        """Set the goal that a TaskContext tells, from the next step on.
+
+        What it leaves open is as in the stream file, as it is in training.
+        """
+        default = self.assessor.checkpoint.spec.episodes
+        self.assessor.set_task(task or default.task, {**default.context, **context})
+
     def state(self, step: Step) -> Statement:
         """Judge one step; steps come in order of time, a restart among them at will."""
         if step.restart:

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import struct
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rosbags.interfaces import Connection
+from threadpoolctl import threadpool_limits
 
 from pro_ros.episodes.bags import BagRecording
 from pro_ros.episodes.bagwriter import BagWriter
 from pro_ros.episodes.mark_reader import read_marks
-from pro_ros.episodes.marks import BEGIN, EventMark
+from pro_ros.episodes.marks import TaskMark, episode_begins
+from pro_ros.episodes.remarks import remarks
 from pro_ros.errors import StorageError
-from pro_ros.interfaces import (
-    ASSESSMENT,
-    REWARD,
-    RISK,
-    assessment_message,
-    reward_message,
-    typestore,
-)
+from pro_ros.interfaces import ASSESSMENT, REWARD, RISK
 from pro_ros.model.checkpoint import Checkpoint
-from pro_ros.runtime.monitor import Monitor, Statement
+from pro_ros.runtime.encoder import Encoder
+from pro_ros.runtime.monitor import Monitor
 from pro_ros.streams.sample import Step
 from pro_ros.streams.stepper import Stepper
 
@@ -32,10 +30,20 @@ NAMESPACE = "/pro"
 
 FLOAT = "std_msgs/msg/Float32"
 
+CDR = b"\x00\x01\x00\x00"
+"""What every message begins with: little-endian CDR."""
+
+PLAIN = struct.Struct("<4sf")
+"""A ``Float32`` message."""
+
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay did. ``alarms``: how often the alarm went on; ``highest_risk`` in [0, 1]."""
+    """What a replay did.
+
+    ``alarms``: how often the alarm went on; ``highest_risk`` in [0, 1]. ``remarks``: lines about
+    gaps, odd stamps and values of the recording.
+    """
 
     path: Path
     messages: int
@@ -44,6 +52,7 @@ class Replayed:
     alarms: int
     highest_risk: float
     not_copied: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def replay(
@@ -67,7 +76,8 @@ def replay(
     Parameters
     ----------
     task, context
-        The goal; where both are empty, that of the stream file.
+        The goal. Where both are empty, it is what the recording's TaskContexts say, each from its
+        time on, and before the first one that of the stream file.
     progress
         Called with the share of the recording that is done, in [0, 1].
 
@@ -76,47 +86,49 @@ def replay(
     DataError
         The recording is damaged or not what the checkpoint's streams say.
     StorageError
-        ``out`` exists already, lies in the recording, or cannot be written.
+        ``out`` exists already, is or overlaps the recording, or cannot be written.
     """
     out = Path(out)
-    if out.absolute() == recording.path.absolute():
-        raise StorageError(f"{out}: is the recording itself: give another folder")
-    spec = checkpoint.spec
+    _refuse_overlap(out, recording.path)
     monitor = Monitor(checkpoint, device, task, context)
     monitor.assessor.warm_up()
-    stepper = Stepper(spec)
-    if spec.episodes.by == "events":
-        marks, _ = read_marks(recording)
-        for mark in marks:
-            if isinstance(mark, EventMark) and mark.kind == BEGIN:
-                stepper.begin_episode(mark.t_ns)
+    stepper = Stepper(checkpoint.spec)
+    marks, _ = read_marks(recording)
+    begins = deque(episode_begins(marks) if checkpoint.spec.episodes.by == "events" else [])
+    goals = [m for m in marks if isinstance(m, TaskMark)] if not task and not context else []
     span = max(1, recording.end_ns - recording.start_ns)
     report_at = recording.start_ns
-    with BagWriter(out, overwrite=overwrite) as writer:
+    messages = 0
+    with (
+        # More threads only wait for each other on so few numbers.
+        threadpool_limits(1, "blas"),
+        BagWriter(out, overwrite=overwrite) as writer,
+    ):
         writer.annotate("pro_ros_model_id", checkpoint.model_id)
-        if spec.attribution:
-            writer.annotate("attribution", spec.attribution)
-        sink = _Sink(writer, monitor, namespace)
+        if checkpoint.spec.attribution:
+            writer.annotate("attribution", checkpoint.spec.attribution)
+        sink = _Sink(writer, monitor, namespace, goals)
         handles: dict[int, Connection] = {}
-        messages = 0
-        for item in recording.items():
+        for topic, receipt_ns, raw, samples in recording.items():
             messages += 1
-            steps = [s for sample in item.samples for s in stepper.feed(sample)]
+            while begins and begins[0] <= receipt_ns:
+                stepper.begin_episode(begins.popleft())
+            steps = [step for sample in samples for step in stepper.feed(sample)]
             for step in steps:
                 # Steps of the grid are due before the message that shows it.
-                if step.t_ns < item.receipt_ns:
+                if step.t_ns < receipt_ns:
                     sink.take(step)
-            if item.topic is not None:
-                handle = handles.get(id(item.topic))
+            if topic is not None:
+                handle = handles.get(id(topic))
                 if handle is None:
-                    handle = handles[id(item.topic)] = writer.copy_topic(item.topic)
-                writer.raw(handle, item.receipt_ns, item.raw)
+                    handle = handles[id(topic)] = writer.copy_topic(topic)
+                writer.raw(handle, receipt_ns, raw)
             for step in steps:
-                if step.t_ns >= item.receipt_ns:
+                if step.t_ns >= receipt_ns:
                     sink.take(step)
-            if progress is not None and item.receipt_ns >= report_at:
-                progress((item.receipt_ns - recording.start_ns) / span)
-                report_at = item.receipt_ns + span // 200
+            if progress is not None and receipt_ns >= report_at:
+                progress((receipt_ns - recording.start_ns) / span)
+                report_at = receipt_ns + span // 200
         for step in stepper.flush():
             sink.take(step)
     return Replayed(
@@ -127,17 +139,39 @@ def replay(
         sink.alarms,
         sink.highest_risk,
         recording.not_copied,
+        tuple(
+            remarks(
+                recording.path.name,
+                recording,
+                stepper.gaps,
+                stepper.builder.refused,
+                stepper.builder.duplicates,
+            )
+        ),
     )
+
+
+def _refuse_overlap(out: Path, recording: Path) -> None:
+    """Writing must not touch what is read: with ``overwrite`` it would be removed."""
+    new, old = out.resolve(), recording.resolve()
+    if new == old:
+        raise StorageError(f"{out}: is the recording itself: give another folder")
+    if old in new.parents:
+        raise StorageError(f"{out}: lies in the recording: give another folder")
+    if new in old.parents:
+        raise StorageError(f"{out}: holds the recording: give another folder")
 
 
 class _Sink:
     """Judges steps and writes what is said, counting on the way."""
 
-    def __init__(self, writer: BagWriter, monitor: Monitor, namespace: str) -> None:
+    def __init__(
+        self, writer: BagWriter, monitor: Monitor, namespace: str, goals: list[TaskMark]
+    ) -> None:
         self._writer = writer
         self._monitor = monitor
-        self._store = typestore()
-        self._float = self._store.types[FLOAT]
+        self._encoder = Encoder(monitor.source)
+        self._goals = deque(goals)
         root = "/" + namespace.strip("/")
         # Declared at once: the topics are there even where no step is made.
         self._topics = {
@@ -157,35 +191,30 @@ class _Sink:
 
     def take(self, step: Step) -> None:
         """Judge one step and write it down at the step's own time."""
+        while self._goals and self._goals[0].t_ns <= step.t_ns:
+            goal = self._goals.popleft()
+            self._monitor.follow(goal.task, goal.context)
         said = self._monitor.state(step)
-        message = assessment_message(
-            self._store, said.assessment, self._monitor.source, said.info, said.alarm
-        )
-        self._put("assessment", ASSESSMENT, step.t_ns, message)
-        self._put("risk", RISK, step.t_ns, message.risk)
+        assessment, risk = self._encoder.assessment(said)
+        self._put("assessment", step.t_ns, assessment)
+        self._put("risk", step.t_ns, risk)
         if said.reward is not None:
-            reward = reward_message(self._store, said.reward, self._monitor.source, said.info)
-            self._put("reward", REWARD, step.t_ns, reward)
-        self._plot(step.t_ns, said, message)
-        self._count(step, said)
-
-    def _plot(self, t_ns: int, said: Statement, message: object) -> None:
-        """Plain numbers, which every plotting tool reads without the message definitions."""
-        numbers = {
-            "progress": message.progress,  # type: ignore[attr-defined]
-            "value": message.value,  # type: ignore[attr-defined]
-            "risk_any": message.risk.risk[-1] if len(message.risk.risk) else np.nan,  # type: ignore[attr-defined]
-        }
-        for name, number in numbers.items():
-            self._put(name, FLOAT, t_ns, self._float(data=float(number)))
-
-    def _put(self, name: str, msgtype: str, t_ns: int, message: object) -> None:
-        self._writer.raw(self._topics[name], t_ns, self._store.serialize_cdr(message, msgtype))
-
-    def _count(self, step: Step, said: Statement) -> None:
+            self._put("reward", step.t_ns, self._encoder.reward(said.reward, said.info))
+        valid = "VALID" in said.info.validity
+        highest = float(said.assessment.risk[-1])
+        # Plain numbers, which every plotting tool reads without the message definitions.
+        for name, number in (
+            ("progress", said.assessment.progress),
+            ("value", said.assessment.value),
+            ("risk_any", highest),
+        ):
+            self._put(name, step.t_ns, PLAIN.pack(CDR, number if valid else math.nan))
         self.steps += 1
         self.restarts += step.restart
         self.alarms += said.alarm.on and not self._on
         self._on = said.alarm.on
-        if "VALID" in said.info.validity and len(said.assessment.risk):
-            self.highest_risk = max(self.highest_risk, float(said.assessment.risk[-1]))
+        if valid:
+            self.highest_risk = max(self.highest_risk, highest)
+
+    def _put(self, name: str, t_ns: int, data: bytes) -> None:
+        self._writer.raw(self._topics[name], t_ns, data)

@@ -68,6 +68,7 @@ class Stepper:
         self._heard_ns: int | None = None
         self._step_ns: int | None = None
         self._tick = 0
+        self._due_ns = 0
         self._restart = True
         self._begins: deque[int] = deque()
 
@@ -93,8 +94,10 @@ class Stepper:
             return steps
         if self._heard_ns is None:
             self._start(now)
-        steps += self._fire(now - 1)
-        self._apply_begins(now)
+        if self._grid is not None and self._due_ns < now:
+            steps += self._fire(now - 1)
+        if self._begins:
+            self._apply_begins(now)
         self._heard_ns = now
         if self.builder.push(sample) and sample.stream == self._on:
             if self._step_ns == now:
@@ -130,6 +133,7 @@ class Stepper:
         """Begin a stretch with its first input sample."""
         if self._grid is not None:
             self._tick = self._grid.first(now)
+            self._due_ns = self._grid.time(self._tick)
         if self._starts_at_restart:
             self._begin(now)
 
@@ -138,10 +142,11 @@ class Stepper:
         steps: list[Step] = []
         if self._grid is None:
             return steps
-        while (t_ns := self._grid.time(self._tick)) <= until_ns:
-            self._apply_begins(t_ns)
-            steps.append(self._step(t_ns))
+        while self._due_ns <= until_ns:
+            self._apply_begins(self._due_ns)
+            steps.append(self._step(self._due_ns))
             self._tick += 1
+            self._due_ns = self._grid.time(self._tick)
         return steps
 
     def _apply_begins(self, t_ns: int) -> None:

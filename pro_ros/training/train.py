@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from pro_ros.episodes.dataset import Dataset
 from pro_ros.episodes.labels import Labels, label
 from pro_ros.episodes.sequence import Sequence
 from pro_ros.episodes.splits import select
-from pro_ros.errors import DataError
+from pro_ros.errors import DataError, SpecError, suggest
 from pro_ros.model.calibration import Calibration
 from pro_ros.model.checkpoint import CheckpointDocument, save_checkpoint
 from pro_ros.model.factory import build_operator
@@ -29,6 +30,9 @@ from pro_ros.training.calibrate import Trained, calibrate
 from pro_ros.training.config import TrainingConfig
 from pro_ros.training.loop import History, Report, Trainer
 from pro_ros.training.parts import PARTS, assign, members
+
+Stage = Callable[[str, float], None]
+"""Called with what is being done and which share of it is done, from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ def train(
     state_path: Path | None = None,
     report: Report | None = None,
     cache: Path | None = None,
+    stage: Stage | None = None,
 ) -> Training:
     """Train and calibrate an operator on a data set.
 
@@ -65,21 +70,29 @@ def train(
         Called after each epoch.
     cache
         Folder for frames of cameras, which may not fit into memory.
+    stage
+        Called before and after training with what is being done.
 
     Raises
     ------
     DataError, TooFewEpisodesError
         The data set cannot be trained on: nothing labelled, one class only, too few episodes.
+    SpecError
+        An alarm is asked for on something that is no failure mode.
     """
     spec = dataset.spec
+    check_alarms(config, spec)
     assignment = assign(dataset.manifest.episodes, config.split, config.seed)
-    sequences = read_sequences(dataset, cache=cache)
+    say = stage or (lambda what, share: None)
+    sequences = read_sequences(dataset, lambda share: say("reading the data set", share), cache)
+    say("preparing", 0.0)
     parts = {part: select(sequences, members(assignment, part)) for part in PARTS}
     operator, history = fit(
         spec, parts["train"], parts["validation"], config, fabric,
         state_path=state_path, report=report,
         fingerprint=_run_fingerprint(dataset.fingerprint(), config),
     )  # fmt: skip
+    say("calibrating", 0.0)
     calibration, notes = calibrate(
         Trained(operator, spec, Calibration()),
         (parts["validation"], labels_of(parts["validation"], spec, config)),
@@ -165,6 +178,17 @@ def labels_of(sequences: Seq[Sequence], spec: RobotSpec, config: TrainingConfig)
         )
         for s in sequences
     ]
+
+
+def check_alarms(config: TrainingConfig, spec: RobotSpec) -> None:
+    """Refuse an alarm on an unknown failure mode before hours go into training."""
+    known = ("any", *spec.failure_modes) if spec.failure_modes else ()
+    for number, alarm in enumerate(config.calibration.alarms):
+        if alarm.target not in known:
+            raise SpecError(
+                f"calibration.alarms[{number}].target: no failure mode '{alarm.target}'"
+                f"{suggest(alarm.target, known)} (known: {', '.join(known) or 'none'})"
+            )
 
 
 def check_trainable(labels: Seq[Labels], spec: RobotSpec) -> None:

@@ -224,9 +224,11 @@ def test_a_lerobot_folder_becomes_a_data_set_without_copying(folder, tmp_path):
     spec = make_spec(front=camera())
     made = create_dataset(tmp_path / "ds", "so100", spec, [Source("so100", folder)])
     manifest = made.dataset.manifest
+    assert made.warnings == ()
     assert [r.id for r in manifest.recordings] == [f"so100-{n:06d}" for n in range(3)]
     assert [e.outcome for e in manifest.episodes] == ["success", "failure", "success"]
     assert [e.task for e in manifest.episodes] == list(TASKS)
+    assert [e.retry_of for e in manifest.episodes] == [None, None, None]
     assert manifest.episodes[0].context == {"site": "lab"}
     assert not (tmp_path / "ds" / "recordings").exists()
     found = sequences(Dataset.load(tmp_path / "ds"), cache=tmp_path / "cache")

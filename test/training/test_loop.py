@@ -5,13 +5,19 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from pro_ros.errors import CheckpointError, DataError
+from pro_ros.errors import CheckpointError, DataError, SpecError
 from pro_ros.evaluation.metrics import auroc
 from pro_ros.model.config import OperatorConfig
 from pro_ros.model.operator import Inputs
 from pro_ros.model.outputs import cumulative_risk
-from pro_ros.training.config import LossConfig, OptimiserConfig, TrainingConfig
-from pro_ros.training.train import fit, labels_of
+from pro_ros.training.config import (
+    AlarmRequest,
+    CalibrationConfig,
+    LossConfig,
+    OptimiserConfig,
+    TrainingConfig,
+)
+from pro_ros.training.train import check_alarms, fit, labels_of
 
 
 def config(epochs: int = 4, **changes) -> TrainingConfig:
@@ -113,6 +119,17 @@ def test_a_failure_mode_that_never_happens_is_named(spec, sequences):
     without = [s for s in sequences if not s.events]
     with pytest.raises(DataError, match="failure mode 'slip' never happens"):
         train(spec, without, config())
+
+
+def test_an_alarm_on_an_unknown_failure_mode_is_refused(spec):
+    def asked(target):
+        alarm = AlarmRequest(target=target, horizon=1.0, miss_rate=0.2)
+        return TrainingConfig(calibration=CalibrationConfig(alarms=(alarm,)))
+
+    check_alarms(asked("any"), spec)
+    check_alarms(asked("slip"), spec)
+    with pytest.raises(SpecError, match=r"alarms\[0\]\.target: no failure mode 'slipp', did you"):
+        check_alarms(asked("slipp"), spec)
 
 
 def test_value_ranks_success_over_failure_after_training(spec, sequences):

@@ -1,0 +1,159 @@
+"""Write the tables of docs/benchmarks/ from the results in benchmarks/results/.
+
+    python benchmarks/pages.py            # after a benchmark was run
+    python benchmarks/pages.py --check    # exit 1 if a page does not say what its results say
+
+Only what stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` is replaced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PAGES = HERE.parent / "docs" / "benchmarks"
+BARS = {"grip_lost": (0.85, 0.33), "protective_stop": (0.85, 0.28)}
+"""What was asked of PRO: gradient boosting's AUROC and AUPRC as known before (rounded)."""
+
+Results = dict[str, Any]
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number, or a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def interval(found: dict[str, Any] | None, digits: int = 3) -> str:
+    """A value with its 95 % interval."""
+    if found is None or found["value"] is None:
+        return "-"
+    if found["low"] is None:
+        return number(found["value"], digits)
+    return (
+        f"{number(found['value'], digits)} "
+        f"[{number(found['low'], digits)}, {number(found['high'], digits)}]"
+    )
+
+
+def ur3_scores(results: Results) -> str:
+    """Mean over folds: the operator, every rival, the bar."""
+    modes = list(results["operator"])
+    head = ["model", *(f"{m} AUROC" if k == 0 else f"{m} AUPRC" for m in modes for k in (0, 1))]
+    rows = []
+    cells = []
+    for mode in modes:
+        found = results["operator"][mode]
+        spread = found["sd"] or [None, None]
+        cells += [f"**{number(found['mean'][k])}** ± {number(spread[k])}" for k in (0, 1)]
+    rows.append([f"**PRO**, mean ± deviation of {results['protocol']['seeds']} seeds", *cells])
+    for name, scores in results["rivals"].items():
+        rows.append([name, *(number(scores[mode][k]) for mode in modes for k in (0, 1))])
+    rows.append(["bar", *(number(BARS[mode][k], 2) for mode in modes for k in (0, 1))])
+    return table(head, rows)
+
+
+def ur3_verdict(results: Results) -> str:
+    """Which of the four numbers lie above the best gradient boosting of the table."""
+    lines = []
+    for mode, found in results["operator"].items():
+        for k, metric in enumerate(("AUROC", "AUPRC")):
+            boosted = {
+                name: scores[mode][k]
+                for name, scores in results["rivals"].items()
+                if name.startswith("gradient boosting")
+            }
+            best = max(boosted, key=lambda n: boosted[n])
+            mine = found["mean"][k]
+            strongest = max(boosted[best], BARS[mode][k])
+            said = "above" if mine > strongest else "**below: missed**"
+            lines.append(
+                f"- {mode}, {metric}: {number(mine)}, {said} (best gradient boosting here: "
+                f"{number(boosted[best])}, {best}; bar {BARS[mode][k]:.2f})"
+            )
+    return "\n".join(lines)
+
+
+def ur3_events(results: Results) -> str:
+    """Event metrics with intervals by episode, pooled over the folds, first seed."""
+    keys = {
+        "event_recall_1": ("event recall at 1 false alarm per hour", 2),
+        "event_recall_6": ("event recall at 6 false alarms per hour", 2),
+        "lead_median_6": ("median lead time at 6 per hour [s]", 1),
+        "lead_p10_6": ("10th percentile of lead time [s]", 1),
+        "risk_brier": ("Brier", 3),
+        "risk_ece": ("expected calibration error", 3),
+    }
+    models = results["pooled_models"]
+    rows = []
+    for mode, metrics in results["pooled"].items():
+        for key, (name, digits) in keys.items():
+            rows.append([mode, name, *(interval(metrics[key].get(m), digits) for m in models)])
+    return table(["fault", "metric", *models], rows)
+
+
+def ur3_folds(results: Results) -> str:
+    """Every fold of the first seed."""
+    modes = list(results["operator"])
+    rows = []
+    for fold in range(results["protocol"]["blocks"]):
+        cells = [
+            number(results["operator"][m]["folds_of_seed_0"][fold][k])
+            for m in modes
+            for k in (0, 1)
+        ]
+        rows.append([str(fold + 1), *cells])
+    head = ["block", *(f"{m} {s}" for m in modes for s in ("AUROC", "AUPRC"))]
+    return table(head, rows)
+
+
+BLOCKS: dict[str, tuple[str, str, Callable[[Results], str]]] = {
+    "ur3-scores": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_scores),
+    "ur3-verdict": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_verdict),
+    "ur3-events": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_events),
+    "ur3-folds": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_folds),
+}
+"""Block name -> page, results file, what writes it."""
+
+
+def write(text: str, name: str, block: str) -> str:
+    """``text`` with one block replaced."""
+    pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f"no block '{name}' in its page")
+    return pattern.sub(lambda m: f"{m[1]}\n{block}\n\n{m[2]}", text)
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing, compare")
+    args = parser.parse_args()
+    pages: dict[str, str] = {}
+    for name, (page, results, render) in BLOCKS.items():
+        found = json.loads((HERE / "results" / results).read_text(encoding="utf-8"))
+        text = pages.get(page) or (PAGES / page).read_text(encoding="utf-8")
+        pages[page] = write(text, name, render(found))
+    stale = [p for p, text in pages.items() if (PAGES / p).read_text(encoding="utf-8") != text]
+    if args.check:
+        if stale:
+            sys.exit(f"run benchmarks/pages.py: {', '.join(stale)} differ from the results")
+        return
+    for page in stale:
+        (PAGES / page).write_text(pages[page], encoding="utf-8")
+        print(f"wrote docs/benchmarks/{page}")
+
+
+if __name__ == "__main__":
+    main()
