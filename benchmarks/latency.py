@@ -43,9 +43,9 @@ from pro_ros.model.config import OperatorConfig
 from pro_ros.model.factory import build_operator
 from pro_ros.paths import share_file
 from pro_ros.runtime.assessor import Assessor
+from pro_ros.runtime.encoder import Encoder
 from pro_ros.runtime.monitor import Monitor
 from pro_ros.runtime.replay import replay
-from pro_ros.runtime.spoken import Encoder
 from pro_ros.streams.sample import Step
 from pro_ros.streams.spec import RobotSpec, load_spec, parse_spec
 from pro_ros.streams.stepper import Stepper
@@ -103,6 +103,8 @@ STREAMS: dict[str, Any] = {
     "failure_modes": ["grip_lost", "collision"],
     "episodes": {"task": "pick the box", "context": {"sku": "A7", "robot": "picker"}},
 }
+
+STREAM_RATES = {f"{name}_hz": stream["rate"] for name, stream in STREAMS["streams"].items()}
 
 
 def main() -> None:
@@ -232,3 +234,191 @@ def steps_of(bag: Path, spec: RobotSpec) -> list[Step]:
     with BagRecording(bag, spec) as recording:
         steps = [step for sample in recording.samples() for step in stepper.feed(sample)]
     return steps + stepper.flush()
+
+
+def step_times(checkpoint: Checkpoint, steps: list[Step], bag: Path) -> dict[str, Any]:
+    """Percentiles of what one step costs: the operator alone, up to all that a node adds."""
+    assessor = Assessor(checkpoint)
+    monitor = Monitor(checkpoint)
+    encoder = Encoder(monitor.source)
+
+    def speak(step: Step) -> None:
+        said = monitor.state(step)
+        encoder.assessment(said)
+        if said.reward is not None:
+            encoder.reward(said.reward, said.info)
+
+    return {
+        "operator": percentiles(assessor.assess, steps),
+        "operator_monitor_and_messages": percentiles(speak, steps),
+        "window_operator_monitor_and_messages": whole_step(checkpoint, speak, bag),
+    }
+
+
+def percentiles(work: Callable[[Step], object], steps: list[Step]) -> dict[str, float]:
+    """Time every call."""
+    times = []
+    for step in steps:
+        wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
+        work(step)
+        times.append((time.perf_counter_ns() - wall, time.thread_time_ns() - cpu))
+    return summary(times)
+
+
+def whole_step(
+    checkpoint: Checkpoint, work: Callable[[Step], object], bag: Path
+) -> dict[str, float]:
+    """Time steps between samples as a node takes them, each with building its window."""
+    stepper = Stepper(checkpoint.spec)
+    times = []
+    with BagRecording(bag, checkpoint.spec) as recording:
+        for sample in recording.samples():
+            wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
+            steps = stepper.feed(sample)
+            for step in steps:
+                work(step)
+            if steps:
+                times.append((time.perf_counter_ns() - wall, time.thread_time_ns() - cpu))
+    return summary(times)
+
+
+def summary(times: list[tuple[int, int]]) -> dict[str, float]:
+    """Milliseconds of wall-clock and CPU time."""
+    settled = np.array(times[SETTLED:]) / 1e6
+    return {
+        f"{kind}_p{q}_ms": round(float(np.percentile(settled[:, n], q)), 4)
+        for n, kind in enumerate(("wall", "cpu"))
+        for q in (50, 99)
+    }
+
+
+def replay_ratio(bag: Path, checkpoint: Checkpoint, work: Path, repeats: int) -> dict[str, Any]:
+    """Replay and plain deserialising in turn: medians of times [s] and of ratios."""
+
+    def deserialise() -> None:
+        with AnyReader([bag]) as reader:
+            for connection, _, raw in reader.messages():
+                reader.deserialize(raw, connection.msgtype)
+
+    def once() -> Any:
+        with BagRecording(bag, checkpoint.spec) as recording:
+            return replay(recording, checkpoint, work / "replayed", overwrite=True)
+
+    done = once()
+    times = np.array([[*clocked(deserialise), *clocked(once)] for _ in range(repeats)])
+    wall, cpu = times[:, 2] / times[:, 0], times[:, 3] / times[:, 1]
+    medians = np.median(times, axis=0)
+    return {
+        "messages": done.messages,
+        "messages_per_assessment": round(done.messages / done.steps, 1),
+        "assessments": done.steps,
+        "deserialising_cpu_s": round(float(medians[1]), 3),
+        "replay_cpu_s": round(float(medians[3]), 3),
+        "replay_over_deserialising": {
+            "cpu": round(float(np.median(cpu)), 2),
+            "cpu_range": [round(float(cpu.min()), 2), round(float(cpu.max()), 2)],
+            "wall": round(float(np.median(wall)), 2),
+        },
+        "repeats": repeats,
+    }
+
+
+def clocked(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall-clock and CPU time of a call [s]."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def in_subprocess(bag: Path, checkpoint: Path, out: Path) -> dict[str, float]:
+    """Peak memory of a replay in a process of its own."""
+    command = [sys.executable, __file__, "--memory-of", str(bag), str(checkpoint), str(out)]
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=-1).stdout)
+    return found
+
+
+def memory_of(bag: Path, checkpoint: Path, out: Path) -> dict[str, float]:
+    """Largest resident size before and after a replay [MiB]."""
+    trained = load_checkpoint(checkpoint)
+    before = peak_mib()
+    with BagRecording(bag, trained.spec) as recording:
+        done = replay(recording, trained, out, overwrite=True)
+    return {
+        "messages": done.messages,
+        "before_mib": round(before, 1),
+        "peak_mib": round(peak_mib(), 1),
+    }
+
+
+def peak_mib() -> float:
+    """Largest resident size of this process so far."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # Unlike getrusage, it does not begin with the size of the process that started this one.
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return next(int(n.split()[1]) for n in lines if n.startswith("VmHWM")) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def one_core() -> None:
+    """Keep this process and its children on one core, where the system can."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def machine(load: float) -> dict[str, Any]:
+    """What the numbers depend on."""
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((n.partition(":")[2].strip() for n in lines if "model name" in n), model)
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "cores_used": 1,
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "load_before": round(load, 2),
+    }
+
+
+def operator_size(checkpoint: Checkpoint) -> dict[str, int]:
+    """How large the operator is."""
+    operator = checkpoint.operator
+    return {
+        "features": sum(len(names) for names in operator.layout.values()),
+        "members": operator.config.members,
+        "window": operator.config.temporal.window,
+        "parameters": sum(p.numel() for p in operator.parameters()),
+    }
+
+
+def show(results: dict[str, Any]) -> None:
+    """Print the numbers beside what they should be."""
+    table = Table("measured", "value", "target")
+    for name, times in results["step"].items():
+        for q in (50, 99):
+            target = f"<= {TARGETS[f'step_p{q}_ms']:g} ms" if name == "operator" else ""
+            value = f"{times[f'wall_p{q}_ms']:.3f} ms (CPU {times[f'cpu_p{q}_ms']:.3f})"
+            table.add_row(f"step, {name.replace('_', ' ')}, p{q}", value, target)
+    for name, title in (("replay", "made-up recording"), ("replay_ur3", "UR3 at 1 Hz")):
+        ratio = results[name]["replay_over_deserialising"]
+        table.add_row(
+            f"replay over deserialising, {title}",
+            f"{ratio['cpu']:.2f} (wall {ratio['wall']:.2f})",
+            f"<= {TARGETS['replay_over_deserialising']:g}" if name == "replay" else "",
+        )
+    for length, memory in results["memory"].items():
+        table.add_row(
+            f"peak memory of replay, {length}",
+            f"{memory['peak_mib']:.0f} MiB ({memory['before_mib']:.0f} before)",
+            "independent of length",
+        )
+    load = results["machine"]["load_before"]
+    Console().print(table, f"load of the machine before: {load}", sep="\n")
+
+
+if __name__ == "__main__":
+    main()

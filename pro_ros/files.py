@@ -106,6 +106,12 @@ def _staging(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         hidden = tempfile.mkdtemp(prefix=f".{path.name[:60]}.", suffix=".tmp", dir=path.parent)
         yield Path(hidden, path.name)
+    except StorageError as exc:
+        # What is written into the staged folder has, for the user, its final name.
+        staged = str(Path(hidden or "", path.name))
+        if staged not in str(exc):
+            raise
+        raise StorageError(str(exc).replace(staged, str(path))) from exc
     except OSError as exc:
         if hidden is not None and _is_foreign(exc, path, hidden):
             raise
@@ -117,11 +123,12 @@ def _staging(path: Path) -> Iterator[Path]:
 
 def _is_foreign(exc: OSError, path: Path, hidden: str) -> bool:
     """Whether the failure names a file that has nothing to do with writing ``path``."""
-    name = exc.filename
-    if not isinstance(name, str | os.PathLike):
-        return False
-    name = os.fspath(name)
-    return not name.startswith(hidden) and Path(name) not in (path, path.parent)
+    # A copy names both its source and its target.
+    given = (exc.filename, exc.filename2)
+    names = [os.fspath(name) for name in given if isinstance(name, str | os.PathLike)]
+    return bool(names) and not any(
+        n.startswith(hidden) or Path(n) in (path, path.parent) for n in names
+    )
 
 
 def storage_error(path: Path, exc: BaseException) -> StorageError:

@@ -42,15 +42,18 @@ class Bar:
 
     def __init__(self, bar: Progress, title: str, total: float | None) -> None:
         self._bar = bar
+        self._title = title
         self._task = bar.add_task(title, total=total, note="")
 
     def __call__(self, completed: float, note: str = "") -> None:
         """Show how far the work has come, out of the bar's total, and a note beside it."""
         self._bar.update(self._task, completed=completed, note=note)
 
-    def restart(self, title: str, total: float | None = 1.0) -> None:
-        """Begin another piece of work."""
-        self._bar.reset(self._task, total=total, description=title, note="")
+    def stage(self, title: str, total: float | None = 1.0) -> None:
+        """Begin another piece of work, unless it is the one that is running."""
+        if title != self._title:
+            self._title = title
+            self._bar.reset(self._task, total=total, description=title, note="")
 
 
 class _Amount(ProgressColumn):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ import typer
 
 from pro_ros.cli.console import JsonOption, naming, notes, print_json, progress, say
 from pro_ros.cli.output import DATASET, check_output
-from pro_ros.errors import DataError
+from pro_ros.errors import DataError, StorageError
 
 if TYPE_CHECKING:
     from pro_ros.episodes.dataset import Created, Source
@@ -63,9 +64,8 @@ def command(
     check_output(output, overwrite, DATASET, [*places, streams])
     spec = load_spec(streams)
     ids = recording_ids(sources)
-    parent = _parent(output)
-    with naming(streams), TemporaryDirectory(dir=parent, prefix=".pro_ros.") as work:
-        found, lines = _as_bags(sources, ids, spec, Path(work), copy, keep_tables, allow_missing)
+    with naming(streams), _workspace(output) as work:
+        found, lines = _as_bags(sources, ids, spec, work, copy, keep_tables, allow_missing)
         with progress("finding episodes") as bar:
             created = create_dataset(
                 output,
@@ -90,14 +90,18 @@ def recording_ids(sources: Sequence[Path]) -> list[str]:
     """
     from pro_ros.episodes.runs import split_run
 
+    split = [split_run(source) for source in sources]
+    places = {place.absolute() for place, _ in split}
+    stems = Counter(place.with_suffix("") for place in places)
     parts: list[list[str]] = []
-    for source in sources:
-        place, run = split_run(source)
-        place = place.absolute()
-        # A folder may be named by a date with dots in it.
-        own = place.name if place.is_dir() else place.stem
-        parts.append([*place.parts[1:-1], own, *(p for p in run.split("/") if p)])
-    depth = [1 + len([p for p in split_run(s)[1].split("/") if p]) for s in sources]
+    depth: list[int] = []
+    for given, run in split:
+        place = given.absolute()
+        # A folder may be named by a date with dots in it, and two formats may lie side by side.
+        whole = place.is_dir() or stems[place.with_suffix("")] > 1
+        inside = [p for p in run.split("/") if p]
+        parts.append([*place.parts[1:-1], place.name if whole else place.stem, *inside])
+        depth.append(1 + len(inside))
     while True:
         ids = ["-".join(p[-d:]).lstrip(".") for p, d in zip(parts, depth, strict=True)]
         twice = {i for i, number in Counter(ids).items() if number > 1}
@@ -184,13 +188,19 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _parent(output: Path) -> Path:
-    """Where the data set will be, so that moving a bag into it stays on one file system."""
+@contextmanager
+def _workspace(output: Path) -> Iterator[Path]:
+    """A hidden folder beside the data set, from which bags are moved into it."""
     from pro_ros.files import storage_error
 
     parent = output.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
+        work = TemporaryDirectory(dir=parent, prefix=".pro_ros.")
     except OSError as exc:
-        raise storage_error(parent, exc) from exc
-    return parent
+        raise storage_error(output, exc) from exc
+    with work as folder:
+        try:
+            yield Path(folder)
+        except StorageError as exc:
+            raise StorageError(str(exc).replace(folder, str(output))) from exc

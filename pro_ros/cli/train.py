@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pro_ros.cli.console import JsonOption, note, notes, print_json, progress, say
+from pro_ros.cli.console import JsonOption, naming, note, notes, print_json, progress, say
 from pro_ros.cli.output import CHECKPOINT, check_output
 
 if TYPE_CHECKING:
@@ -55,22 +55,20 @@ def command(
         state.unlink(missing_ok=True)
     elif state.exists() and fabric.is_global_zero:
         note(f"going on with an interrupted run: {state}")
-    epochs = settings.optimiser.epochs
-    with TemporaryDirectory() as cache, progress("reading the data set") as bar:
+    with (
+        naming(config or dataset),
+        TemporaryDirectory() as cache,
+        progress("reading the data set") as bar,
+    ):
 
         def stage(what: str, share: float) -> None:
-            if what != stages[-1]:
-                stages.append(what)
-                bar.restart(what)
+            bar.stage(what)
             bar(share)
 
         def report(epoch: int, losses: dict[str, float]) -> None:
-            if stages[-1] != "training":
-                stages.append("training")
-                bar.restart("training", epochs)
+            bar.stage("training", settings.optimiser.epochs)
             bar(epoch, f"loss {losses.get('validation_total', losses['total']):.4f}")
 
-        stages = ["reading the data set"]
         try:
             training = train(data, settings, fabric, state, report, Path(cache), stage)
         except KeyboardInterrupt:

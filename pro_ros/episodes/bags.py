@@ -174,9 +174,24 @@ class BagRecording(Recording):
             except DataError as exc:
                 raise self._placed(exc) from exc
 
-    def messages(self) -> Iterator[tuple[Connection, int, bytes]]:
-        """All messages in order of receipt as recorded: connection, receipt time [ns], bytes."""
-        return self._messages(list(self._reader.connections))
+    @property
+    def connections(self) -> list[Connection]:
+        """What the bag declares: topics with their types, a topic perhaps several times."""
+        return list(self._reader.connections)
+
+    @property
+    def types(self) -> BagTypes:
+        """The message types of the bag."""
+        return self._types
+
+    def messages(
+        self, wanted: list[Connection] | None = None
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """Messages in order of receipt as recorded: connection, receipt time [ns], bytes.
+
+        ``wanted``: of these connections only; all by default.
+        """
+        return self._messages(self.connections if wanted is None else wanted)
 
     def _placed(self, exc: DataError) -> DataError:
         return DataError(f"{self.path}: {exc}")

@@ -313,7 +313,11 @@ def _copied(run: Source, folder: Path, copies: dict[Path, str]) -> str:
         if run.move:
             target = place.rename(target if place.is_dir() else target / place.name)
         elif place.is_dir():
-            shutil.copytree(place, target, dirs_exist_ok=True)
+            # Not copytree: it collects all failures, where the first one tells enough.
+            for file in _files(place):
+                copy = target / file.relative_to(place)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, copy)
         else:
             target = Path(shutil.copy2(place, target))
         copies[place] = target.relative_to(folder).as_posix()

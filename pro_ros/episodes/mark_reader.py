@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from rosbags import rosbag1
 from rosbags.serde import SerdeError
 
-from pro_ros.episodes.bag_types import BagTypes
-from pro_ros.episodes.bags import BagRecording, open_reader
+from pro_ros.episodes.bags import BagRecording
 from pro_ros.episodes.lerobot import LeRobotEpisode
 from pro_ros.episodes.marks import EVENT_TYPE, TASK_TYPE, EventMark, Mark, TaskMark
-from pro_ros.episodes.reading import Recording, guarded
+from pro_ros.episodes.reading import Recording
 from pro_ros.errors import DataError, SpecError, suggest
 
 
@@ -53,37 +51,32 @@ def _from_bag(recording: BagRecording) -> tuple[list[Mark], list[str]]:
             f"{path}: no topic '{wanted_topic}', which episodes.topic names"
             f"{suggest(wanted_topic, recording.topics)}"
         )
-    reader = open_reader(path)
-    try:
-        types = BagTypes(isinstance(reader, rosbag1.Reader))
-        wanted = [
-            c
-            for c in reader.connections
-            if c.msgtype == TASK_TYPE
-            or (wanted_topic is not None and c.topic.strip("/") == wanted_topic.strip("/"))
-        ]
-        other = next((c for c in wanted if c.msgtype not in (TASK_TYPE, EVENT_TYPE)), None)
-        if other is not None:
+    types = recording.types
+    wanted = [
+        c
+        for c in recording.connections
+        if c.msgtype == TASK_TYPE
+        or (wanted_topic is not None and c.topic.strip("/") == wanted_topic.strip("/"))
+    ]
+    other = next((c for c in wanted if c.msgtype not in (TASK_TYPE, EVENT_TYPE)), None)
+    if other is not None:
+        raise DataError(
+            f"{path}: topic '{other.topic}' is of type {other.msgtype}, expected {EVENT_TYPE}"
+        )
+    marks: list[Mark] = []
+    unclear = 0
+    for connection, receipt_ns, raw in recording.messages(wanted) if wanted else ():
+        store = types.store(connection, f"{path}: topic '{connection.topic}'")
+        try:
+            message = types.deserialiser(connection, store)(raw, connection.msgtype)
+        except (SerdeError, IndexError, MemoryError) as exc:
             raise DataError(
-                f"{path}: topic '{other.topic}' is of type {other.msgtype}, expected {EVENT_TYPE}"
-            )
-        marks: list[Mark] = []
-        unclear = 0
-        messages = reader.messages(connections=wanted) if wanted else ()
-        for connection, receipt_ns, raw in guarded(messages, path):
-            store = types.store(connection, f"{path}: topic '{connection.topic}'")
-            try:
-                message = types.deserialiser(connection, store)(raw, connection.msgtype)
-            except (SerdeError, IndexError, MemoryError) as exc:
-                raise DataError(
-                    f"{path}: a message on '{connection.topic}' is no {connection.msgtype}: {exc}"
-                ) from exc
-            t_ns, clear = _time(message, receipt_ns, round(spec.gap * 1e9))
-            unclear += not clear
-            is_task = connection.msgtype == TASK_TYPE
-            marks.append(_task(message, t_ns) if is_task else _event(message, t_ns))
-    finally:
-        reader.close()
+                f"{path}: a message on '{connection.topic}' is no {connection.msgtype}: {exc}"
+            ) from exc
+        t_ns, clear = _time(message, receipt_ns, round(spec.gap * 1e9))
+        unclear += not clear
+        is_task = connection.msgtype == TASK_TYPE
+        marks.append(_task(message, t_ns) if is_task else _event(message, t_ns))
     lines = []
     if unclear:
         lines.append(

@@ -2,7 +2,7 @@
 
 ``rosbags`` reads and writes every record through small in-memory files, which costs more than
 decoding the message (benchmarks/). These subclasses keep its formats, indexes and checks, give
-the same messages and the same bytes (tests hold them equal), and replace two loops.
+the same messages and the same bytes (tests hold them equal), and replace the inner loops.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import heapq
 import struct
 import sys
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from io import BytesIO
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -24,12 +27,13 @@ from rosbags.rosbag2.storage_mcap import (
     ChunkInfo,
     McapReader,
     McapWriter,
+    PendingChunk,
     decompress,
     deserialize_uint32,
     read_exact,
 )
 
-_MESSAGE = 0x05
+_MESSAGE, _CHUNK, _MESSAGE_INDEX = 0x05, 0x06, 0x07
 _RECORD = struct.Struct("<BQ")
 _MESSAGE_RECORD = struct.Struct("<BQHIQQ")
 _CHUNK_BYTES = 2**20
@@ -115,17 +119,12 @@ class ChunkReader(McapReader):
 
 
 class ChunkWriter(McapWriter):
-    """Packs a message record in one go."""
+    """Packs a message record in one go, and an index in another."""
 
     def write(self, connection: Connection, timestamp: int, data: bytes | memoryview) -> None:
         """See ``rosbags``."""
         chunk = self.chunk
         bio = chunk.bio
-        if timestamp < chunk.message_start_time:
-            chunk.message_start_time = timestamp
-        if timestamp > chunk.message_end_time:
-            chunk.message_end_time = timestamp
-        self.channel_stats[connection.id] += 1
         chunk.msgs[connection.id].append((timestamp, bio.tell()))
         bio.write(
             _MESSAGE_RECORD.pack(_MESSAGE, 22 + len(data), connection.id, 0, timestamp, timestamp)
@@ -136,9 +135,36 @@ class ChunkWriter(McapWriter):
 
     def close_chunk(self) -> None:
         """See ``rosbags``."""
-        self.message_start_time = min(self.message_start_time, self.chunk.message_start_time)
-        self.message_end_time = max(self.message_end_time, self.chunk.message_end_time)
-        super().close_chunk()
+        chunk, bio = self.chunk, self.bio
+        for channel, messages in chunk.msgs.items():
+            self.channel_stats[channel] += len(messages)
+            chunk.message_start_time = min(chunk.message_start_time, min(messages)[0])
+            chunk.message_end_time = max(chunk.message_end_time, max(messages)[0])
+        first, last = chunk.message_start_time, chunk.message_end_time
+        self.message_start_time = min(self.message_start_time, first)
+        self.message_end_time = max(self.message_end_time, last)
+        size = chunk.bio.tell()
+        packed = self.compressor(chunk.bio.getvalue())
+        compression = struct.pack("<I", len(self.compression)) + self.compression.encode()
+        start = bio.tell()
+        head = struct.pack("<QQQI", first, last, size, 0) + compression
+        bio.write(_RECORD.pack(_CHUNK, len(head) + 8 + len(packed)))
+        bio.write(head + struct.pack("<Q", len(packed)))
+        bio.write(packed)
+        end = bio.tell()
+        offsets = b""
+        for channel, messages in chunk.msgs.items():
+            offsets += struct.pack("<HQ", channel, bio.tell())
+            index = struct.pack(f"<{2 * len(messages)}Q", *chain.from_iterable(messages))
+            bio.write(_RECORD.pack(_MESSAGE_INDEX, 6 + len(index)))
+            bio.write(struct.pack("<HI", channel, len(index)) + index)
+        record = BytesIO()
+        record.write(struct.pack("<QQQQ", first, last, start, end - start))
+        record.write(struct.pack("<I", len(offsets)) + offsets)
+        record.write(struct.pack("<Q", bio.tell() - end) + compression)
+        record.write(struct.pack("<QQ", len(packed), size))
+        self.chunks.append(record)
+        self.chunk = PendingChunk(2**63 - 1, 0, BytesIO(), defaultdict(list))
 
 
 class _FolderReader(DirectoryReader):

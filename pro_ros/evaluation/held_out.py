@@ -122,6 +122,7 @@ def _config(checkpoint: Checkpoint) -> TrainingConfig:
     """What the checkpoint was trained with; an evaluation also needs the data and its parts."""
     meta, where = checkpoint.meta, f"checkpoint {checkpoint.model_id}"
     missing = [f"data.{key}" for key in ("fingerprint", "parts") if key not in meta.data]
+    missing += [f"data.parts.{p}" for p in LEARNED_FROM if p not in meta.data.get("parts", {})]
     missing += ["training.config"] if "config" not in meta.training else []
     if missing:
         raise CheckpointError(f"{where}: has no '{missing[0]}': train it again to evaluate it")

@@ -93,7 +93,7 @@ class Windows:
         source = index[:, None] - np.asarray(self.lags)
         found = self.columns[np.maximum(source, 0)]
         found[source < 0] = np.nan
-        return found.reshape(len(index), -1)
+        return found.reshape(len(index), self.width)
 
 
 class Rival:

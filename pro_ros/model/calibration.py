@@ -18,6 +18,7 @@ from scipy.special import expit
 
 from pro_ros.config import StrictModel
 from pro_ros.model.outputs import (
+    Assessment,
     Assessments,
     FloatArray,
     Outputs,
@@ -120,31 +121,49 @@ class Assess:
         previous
             Value at the step before the first one; None: there is none.
         """
-        # reduce: the methods mean and std cost several times as much on so few numbers.
-        members = len(packed)
-        value = np.add.reduce(packed[..., 0]) / members
+        value, *others = self._judge(packed)
         progress = np.empty_like(value)
         progress[1:] = value[1:] - value[:-1]
         progress[:1] = 0.0 if previous is None else value[:1] - previous
         if restart is not None:
             progress[restart] = 0.0
+        return Assessments(t_ns, value, progress, *others)
+
+    def step(self, packed: FloatArray, t_ns: int, previous: float | None) -> Assessment:
+        """The same for one step, float64 ``[E, 3 + M K]``."""
+        value, termination, success, risk, mode_risk, distribution, spread = self._judge(
+            packed[:, None]
+        )
+        now = float(value[0])
+        return Assessment(
+            t_ns=t_ns,
+            value=now,
+            progress=0.0 if previous is None else now - previous,
+            termination=float(termination[0]),
+            success=float(success[0]),
+            risk=risk[0],
+            mode_risk=mode_risk[0],
+            mode_distribution=distribution[0],
+            spread=float(spread[0]),
+        )
+
+    def _judge(self, packed: FloatArray) -> tuple[FloatArray, ...]:
+        """The fields of :class:`Assessments` in their order, without time and progress."""
+        # reduce: the methods mean and std cost several times as much on so few numbers.
+        members = len(packed)
+        value = np.add.reduce(packed[..., 0]) / members
         logits = mean_logit(packed[..., 1:]) * self.slope + self.intercept
         ends = expit(logits[:, :2])
-        risk, mode_risk, distribution = risks(logits[:, 2:].reshape(len(value), *self.shape))
         hazard = packed[..., 3:] * self.slope[2:] + self.intercept[2:]
         # No event of any mode in any bin: what the risk at the longest horizon comes down to.
         survival = np.exp(np.add.reduce(log_survival(hazard), axis=-1))
         off = survival - np.add.reduce(survival) / members
-        return Assessments(
-            t_ns=t_ns,
-            value=value,
-            progress=progress,
-            termination=ends[:, 0],
-            success=ends[:, 1],
-            risk=risk,
-            mode_risk=mode_risk,
-            mode_distribution=distribution,
-            spread=np.sqrt(np.add.reduce(off * off) / members),
+        return (
+            value,
+            ends[:, 0],
+            ends[:, 1],
+            *risks(logits[:, 2:].reshape(len(value), *self.shape)),
+            np.sqrt(np.add.reduce(off * off) / members),
         )
 
 

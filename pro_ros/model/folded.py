@@ -80,8 +80,8 @@ class FoldedStep:
         goal = self._operator.text_absent
         if vector.any():
             goal = self._operator.text(torch.from_numpy(vector))
-        self._goal = np.zeros_like(self._before)
-        self._goal[: len(goal)] = _array(goal)
+        self._bias = self._products[-1][1].copy()
+        self._bias[: len(goal)] += _array(goal)
 
     def reset(self) -> None:
         """Forget all steps."""
@@ -92,14 +92,15 @@ class FoldedStep:
         self, values: Mapping[str, FloatArray], mask: Mapping[str, BoolArray]
     ) -> npt.NDArray[np.float32]:
         """Run one step: per modality float32 and bool ``[F]`` -> all heads, ``[E, 3 + M K]``."""
-        row: FloatArray = np.concatenate([values[name] for name in self._names])
+        row = np.concatenate([values[name] for name in self._names])
         present = np.concatenate([mask[name] for name in self._names])
         # False for NaN, too.
         present &= np.abs(row) < LARGEST
-        token = self._token_activation(self._encode(row, present) + self._goal)
+        if not present.all():
+            row[~present] = 0.0
         window = self._window
         window[:-1] = window[1:]
-        window[-1] = token
+        window[-1] = self._token_activation(self._encode(row, present))
         latent = self._activation(self._taps(window.reshape(-1)))
         for layer in self._layers:
             latent = layer(latent)
@@ -107,18 +108,19 @@ class FoldedStep:
         return (packed + self._head_bias)[:, 0]
 
     def _encode(self, row: FloatArray, present: BoolArray) -> FloatArray:
-        """Numbers ``[F]`` -> the token ``[D]`` without the goal."""
+        """Numbers ``[F]`` -> the token ``[D]`` before its activation."""
         columns = row[:, None] - self._lower
-        columns *= self._scale
+        with np.errstate(over="ignore"):
+            columns *= self._scale
         np.maximum(columns, self._floor, out=columns)
         np.minimum(columns, self._ceiling, out=columns)
         if not present.all():
             columns[~present] = self._absent
         x: FloatArray = columns.reshape(-1)
-        *hidden, (weight, bias) = self._products
-        for inner_weight, inner_bias in hidden:
-            x = np.maximum(inner_weight @ x + inner_bias, 0)
-        return weight @ x + bias
+        *hidden, (last, _) = self._products
+        for weight, bias in hidden:
+            x = np.maximum(weight @ x + bias, 0)
+        return last @ x + self._bias
 
 
 def _array(tensor: Tensor) -> FloatArray:
@@ -175,7 +177,12 @@ def _taps(temporal: TapsTemporal) -> Layer:
     assert isinstance(split, MemberSplit)
     weight, bias = by_time(_array(taps.weight)), _array(taps.bias)
     r, split_bias = _array(split.r)[:, 0], _array(split.bias)[:, 0]
-    return lambda x: (weight @ x + bias) * r + split_bias
+
+    def split_taps(x: FloatArray) -> FloatArray:
+        shared: FloatArray = weight @ x + bias
+        return shared * r + split_bias
+
+    return split_taps
 
 
 def _member_linear(layer: MemberLinear) -> Layer:
@@ -185,7 +192,11 @@ def _member_linear(layer: MemberLinear) -> Layer:
 def _product(r: FloatArray, weight: FloatArray, layer: MemberLinear) -> Layer:
     """Rows ``[in]`` or ``[E, in]`` -> ``[E, out]``."""
     s, bias = _array(layer.s)[:, 0], _array(layer.bias)[:, 0]
-    return lambda x: (x * r) @ weight * s + bias
+
+    def linear(x: FloatArray) -> FloatArray:
+        return ((x * r) @ weight).astype(np.float32, copy=False) * s + bias
+
+    return linear
 
 
 def _layer(block: nn.Module, activation: Layer) -> Layer:

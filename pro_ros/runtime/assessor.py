@@ -119,24 +119,22 @@ class Assessor:
         if step.restart:
             self.reset()
         if self._folded is not None:
-            packed = self._folded.step(step.values, step.mask)[:, None]
+            packed = self._folded.step(step.values, step.mask)
         else:
             packed = self._step(step)
-        t_ns = np.array([step.t_ns], dtype=np.int64)
-        raw = packed.astype(np.float64)
-        judged = self._judge.packed(raw, t_ns, previous=self._previous).at(0)
+        judged = self._judge.step(packed.astype(np.float64), step.t_ns, self._previous)
         self._previous = judged.value
         return judged
 
     @torch.inference_mode()
     def _step(self, step: Step) -> FloatArray:
-        """Run the operator itself: float32 ``[E, 1, 3 + M K]``."""
+        """Run the operator itself: float32 ``[E, 3 + M K]``."""
         values, mask = self._host.load(step)
         inputs = Inputs(values=values, mask=mask, restart=self._never, text=self._text)
         for camera in self.operator.cameras:
             self._look(inputs, camera, step.frames.get(camera))
         packed, self._state = self.operator.packed_step(inputs, self._state)
-        raw: FloatArray = packed[:, 0].cpu().numpy()
+        raw: FloatArray = packed[:, 0, 0].cpu().numpy()
         return raw
 
     @torch.inference_mode()

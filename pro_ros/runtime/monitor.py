@@ -111,21 +111,21 @@ class Monitor:
 
     def _validity(self, step: Step, assessment: Assessment) -> tuple[str, ...]:
         """Names of the ``VALIDITY_*`` bits that hold."""
-        present = any(m.any() for m in step.mask.values()) or any(
-            f is not None for f in step.frames.values()
+        present = any(mask.any() for mask in step.mask.values()) or any(
+            frame is not None for frame in step.frames.values()
         )
-        finite = np.isfinite(assessment.risk).all() and math.isfinite(assessment.value)
-        bits = {
-            "VALID": present and bool(finite),
-            "INTERNAL_ERROR": not finite,
-            "STALE_INPUT": bool(step.stale),
-            "NO_INPUT": any(math.isinf(age) for age in step.ages.values()),
-            "WARMING_UP": len(self._remembered) < self._window,
-            "NOT_CALIBRATED": not self.source.calibrated,
-            "OUT_OF_RANGE": self.assessor.out_of_range(step) > 0.0,
-            "RESTARTED": step.restart,
-        }
-        return tuple(name for name, holds in bits.items() if holds)
+        finite = math.isfinite(assessment.value + float(np.add.reduce(assessment.risk)))
+        bits = (
+            ("VALID", present and finite),
+            ("INTERNAL_ERROR", not finite),
+            ("STALE_INPUT", bool(step.stale)),
+            ("NO_INPUT", math.inf in step.ages.values()),
+            ("WARMING_UP", len(self._remembered) < self._window),
+            ("NOT_CALIBRATED", not self.source.calibrated),
+            ("OUT_OF_RANGE", self.assessor.out_of_range(step) > 0.0),
+            ("RESTARTED", step.restart),
+        )
+        return tuple([name for name, holds in bits if holds])
 
     def _score(self, assessment: Assessment) -> float:
         """The risk that the alarm compares."""

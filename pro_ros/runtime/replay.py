@@ -113,19 +113,21 @@ def replay(
             messages += 1
             while begins and begins[0] <= receipt_ns:
                 stepper.begin_episode(begins.popleft())
-            steps = [step for sample in samples for step in stepper.feed(sample)]
-            for step in steps:
-                # Steps of the grid are due before the message that shows it.
-                if step.t_ns < receipt_ns:
-                    sink.take(step)
+            later = []
+            for sample in samples:
+                for step in stepper.feed(sample):
+                    # Steps of the grid are due before the message that shows it.
+                    if step.t_ns < receipt_ns:
+                        sink.take(step)
+                    else:
+                        later.append(step)
             if topic is not None:
                 handle = handles.get(id(topic))
                 if handle is None:
                     handle = handles[id(topic)] = writer.copy_topic(topic)
                 writer.raw(handle, receipt_ns, raw)
-            for step in steps:
-                if step.t_ns >= receipt_ns:
-                    sink.take(step)
+            for step in later:
+                sink.take(step)
             if progress is not None and receipt_ns >= report_at:
                 progress((receipt_ns - recording.start_ns) / span)
                 report_at = receipt_ns + span // 200

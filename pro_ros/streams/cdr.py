@@ -165,7 +165,6 @@ class _Compiler:
             "float64": np.float64,
             "nan": float("nan"),
             "infinite": frozenset((float("inf"), float("-inf"))),
-            "unpack_from": struct.unpack_from,
             "StructError": struct.error,
             "Sample": Sample,
         }

@@ -9,6 +9,7 @@ again relative to the next alignment.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from rosbags.interfaces import Nodetype
@@ -27,6 +28,21 @@ SIZES = {name: struct.calcsize(f"<{code}") for name, code in CODES.items()}
 
 class UnsupportedError(Exception):
     """The message cannot be read by offset; the caller deserialises it instead."""
+
+
+class _Several(dict[int, Callable[..., tuple[Any, ...]]]):
+    """What reads so many numbers of one kind, made when first needed."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__()
+        self._code = code
+
+    def __missing__(self, count: int) -> Callable[..., tuple[Any, ...]]:
+        read = struct.Struct(f"<{count}{self._code}").unpack_from
+        # A source with ever new lengths, or a damaged one, is not kept.
+        if len(self) < 64:
+            self[count] = read
+        return read
 
 
 class Emitter:
@@ -166,8 +182,9 @@ class Emitter:
                 self._move(f"pos + {self._offset}", 4)
                 self._add(f"if {count}:", "    pos = ((pos + 3) & -8) + 4")
         if how == "array":
-            code = f"'<%d{CODES[base]}' % {count}"
-            self._add(f"{detail} = unpack_from({code}, raw, pos + {self._offset})")
+            several = f"several_{CODES[base]}"
+            self.constants[several] = _Several(CODES[base])
+            self._add(f"{detail} = {several}[{count}](raw, pos + {self._offset})")
         elif how == "elements":
             self._elements(count, base, detail)
         self._advance(f"{count} * {size}", size)

@@ -14,6 +14,10 @@ from pro_ros.streams.stats import Changes, RunningStats, window_stats
 
 NS = 1_000_000_000
 
+BATCH = 64
+"""Samples that wait at most until they are put into the ring: each call of numpy costs more than
+the few numbers of one sample."""
+
 Rows = npt.NDArray[np.float64]
 
 
@@ -98,7 +102,8 @@ class NumericHistory(_History):
         self._last_out = slice(at, at + width)
         self._age_out = at + len(spec.outputs) - 1
         self._row = np.empty(width)
-        self._ones = np.ones(width)
+        self._latest: npt.NDArray[np.generic] | None = None
+        self._waiting: list[Sample] = []
         spans = [s.over for s in spec.summaries if s.over != "episode"]
         span = max(spans, default=0.0)
         # Twice the declared rate and a margin; a faster source makes the ring grow.
@@ -111,8 +116,8 @@ class NumericHistory(_History):
             first = self._summaries[-1].out.stop
         stats = {stat for s in spec.summaries for stat in s.stats}
         self._changes = Changes(width) if "since_change" in stats else None
-        by_episode = any(s.over == "episode" for s in spec.summaries)
-        self._running = RunningStats(width) if by_episode else None
+        by_episode = {stat for s in spec.summaries if s.over == "episode" for stat in s.stats}
+        self._running = RunningStats(width, by_episode) if by_episode else None
         self._nan_ns: int | None = None
         self._floor_ns: int | None = None
         self._episode_ns: int | None = None
@@ -120,11 +125,14 @@ class NumericHistory(_History):
     @property
     def overruns(self) -> int:
         """Samples lost from a window because the source is far faster than declared."""
+        self._absorb()
         return self._ring.overruns
 
     def clear(self) -> None:
         """Forget all samples and the episode."""
         super().clear()
+        self._latest = None
+        self._waiting.clear()
         self._ring.clear()
         self._nan_ns = self._floor_ns = self._episode_ns = None
         if self._changes is not None:
@@ -134,6 +142,7 @@ class NumericHistory(_History):
 
     def begin_episode(self, t_ns: int, forget: bool) -> None:
         """Start the episode's statistics anew; with ``forget`` the windows too."""
+        self._absorb()
         self._episode_ns = t_ns
         if forget:
             self._floor_ns = self._stamp_ns
@@ -144,26 +153,40 @@ class NumericHistory(_History):
         """Take a sample; false if it is not newer than the newest."""
         if not self._is_newer(sample):
             return False
-        row = self._row
-        self._norms.expand(sample.values, row)
-        stamp_ns = sample.stamp_ns
-        self._ring.push(stamp_ns, row)
-        total = float(row.dot(self._ones))
-        if total != total:  # some value is NaN: one product costs less than isnan and any
-            self._nan_ns = stamp_ns
-        if self._changes is not None:
-            self._changes.push(stamp_ns, row)
-        if self._running is not None:
-            self._running.push(row)
+        self._latest = sample.values
+        if self._summaries:
+            self._waiting.append(sample)
+            if len(self._waiting) == BATCH:
+                self._absorb()
         return True
+
+    def _absorb(self) -> None:
+        """Take what waits into the ring and the statistics."""
+        if not self._waiting:
+            return
+        stamps = np.array([sample.stamp_ns for sample in self._waiting], dtype=np.int64)
+        rows = np.empty((len(stamps), len(self._row)))
+        self._norms.expand([sample.values for sample in self._waiting], rows)
+        self._waiting.clear()
+        self._ring.extend(stamps, rows)
+        missing = np.isnan(rows)
+        if missing.any():
+            self._nan_ns = int(stamps[missing.any(axis=1)][-1])
+        if self._changes is not None:
+            for stamp_ns, row in zip(stamps.tolist(), rows, strict=True):
+                self._changes.push(stamp_ns, row)
+        if self._running is not None:
+            for row in rows:
+                self._running.push(row)
 
     def fill(self, out: FloatArray, t_ns: int, age: float) -> None:
         """Write the outputs into the modality's row, leaving NaN what is absent."""
-        newest = self._ring.latest()
-        if newest is None:
+        if self._latest is None:
             return
         if self._last and age <= self.hold_s:
-            out[self._last_out] = newest[1]
+            self._norms.expand(self._latest, self._row)
+            out[self._last_out] = self._row
+        self._absorb()
         for summary in self._summaries:
             block = out[summary.out].reshape(-1, len(summary.stats))
             if summary.over_ns is None:
@@ -211,11 +234,14 @@ class Norms:
             for i, parts in enumerate(spec.norms.values())
         ]
 
-    def expand(self, values: npt.NDArray[np.generic], row: Rows) -> None:
-        """Write raw values and norms into ``row`` ``[F]``, in ``StreamSpec.channels`` order."""
-        row[: self._raw] = values
+    def expand(self, values: npt.ArrayLike, rows: Rows) -> None:
+        """Write raw values and norms into ``rows``, in ``StreamSpec.channels`` order.
+
+        ``[F_raw]`` into ``[F]``, or ``[N, F_raw]`` into ``[N, F]``.
+        """
+        rows[..., : self._raw] = values
         for i, parts in self._parts:
-            row[i] = math.hypot(*row[parts].tolist())
+            rows[..., i] = np.hypot.reduce(rows[..., parts], axis=-1)
 
 
 class _Summary:

@@ -84,6 +84,31 @@ class RingBuffer:
             self._count += 1
         return True
 
+    def extend(self, stamps_ns: npt.NDArray[np.int64], rows: npt.NDArray[np.float64]) -> None:
+        """Append rows ``[N, width]`` at once, with the result of pushing one after another.
+
+        ``stamps_ns``: int64 ``[N]``, increasing, the first later than the newest so far [ns].
+        """
+        done = 0
+        while done < len(stamps_ns):
+            head, capacity = self._head, self._capacity
+            run = slice(done, done + min(len(stamps_ns) - done, capacity - head))
+            new = stamps_ns[run]
+            if self._count == capacity and self.keep_ns:
+                old = self._stamps[head : head + len(new)]
+                if (old > new - self.keep_ns).any():
+                    # A row that is still needed: have the buffer grow.
+                    self.push(int(new[0]), rows[done])
+                    done += 1
+                    continue
+            for at in (head, head + capacity):
+                self._stamps[at : at + len(new)] = new
+                self._values[:, at : at + len(new)] = rows[run].T
+            self._newest = int(new[-1])
+            self._head = (head + len(new)) % capacity
+            self._count = min(self._count + len(new), capacity)
+            done = run.stop
+
     def latest(self) -> tuple[int, npt.NDArray[np.float64]] | None:
         """The newest stamp [ns] and its row ``[width]``, or None when empty."""
         if self._newest is None:

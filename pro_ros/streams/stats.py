@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import numpy.typing as npt
 
@@ -59,10 +61,20 @@ class RunningStats:
     """Statistics since the last :meth:`clear`, updated with each row in constant time.
 
     Per channel over its finite values; mean and variance by Welford's method.
+
+    Parameters
+    ----------
+    width
+        Values per row.
+    stats
+        The statistics that will be asked for; what the others need is left out.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, stats: Collection[Stat]) -> None:
         self._width = width
+        self._moments = "mean" in stats or "std" in stats
+        self._extremes = "min" in stats or "max" in stats
+        self._ends = "last" in stats or "delta" in stats
         self.clear()
 
     def clear(self) -> None:
@@ -79,13 +91,16 @@ class RunningStats:
         """Add one row ``[F]``; NaN values are left out."""
         finite = row == row
         self.count += finite
-        delta = np.where(finite, row - self._mean, 0.0)
-        self._mean += delta / np.maximum(self.count, 1.0)
-        self._squares += delta * np.where(finite, row - self._mean, 0.0)
-        self._min = np.fmin(self._min, row)
-        self._max = np.fmax(self._max, row)
-        self._first = np.where(self._first == self._first, self._first, row)
-        self._last = np.where(finite, row, self._last)
+        if self._moments:
+            delta = np.where(finite, row - self._mean, 0.0)
+            self._mean += delta / np.maximum(self.count, 1.0)
+            self._squares += delta * np.where(finite, row - self._mean, 0.0)
+        if self._extremes:
+            self._min = np.fmin(self._min, row)
+            self._max = np.fmax(self._max, row)
+        if self._ends:
+            self._first = np.where(self._first == self._first, self._first, row)
+            self._last = np.where(finite, row, self._last)
 
     def stat(self, stat: Stat) -> Rows:
         """One statistic ``[F]``, NaN where there was no finite value."""

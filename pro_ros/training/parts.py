@@ -38,9 +38,11 @@ def assign(episodes: Seq[Episode], config: SplitConfig, seed: int) -> dict[str, 
     for episode in episodes:
         units[unit(episode, config.by)].append(episode)
     if len(units) <= len(wanted):
+        what = "episode" if config.by == "time" else config.by
         raise TooFewEpisodesError(
             f"a split by {config.by} into train, {', '.join(wanted)} needs at least "
-            f"{len(wanted) + 1} different {config.by}s, there are {len(units)}"
+            f"{len(wanted) + 1} different {what}s, there {'is' if len(units) == 1 else 'are'} "
+            f"{len(units)}"
         )
     if config.by == "time":
         order = sorted(units, key=lambda u: units[u][0].start_ns)

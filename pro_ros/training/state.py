@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -19,6 +19,8 @@ from pro_ros.errors import CheckpointError
 from pro_ros.files import atomic_file
 
 FORMAT = "pro_ros/training-state/1"
+
+_HINT = "forget it with --no-resume, or train into another folder"
 
 
 def save_state(
@@ -48,7 +50,8 @@ def save_state(
         "progress": json.dumps(dict(progress)),
     }
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+        # Written by us: the library wraps a full disk in an error of its own.
+        temporary.write_bytes(serialise(tensors, metadata=header))
 
 
 def load_state(
@@ -70,14 +73,12 @@ def load_state(
             header = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as exc:
-        raise CheckpointError(f"{path}: not a readable training state: {exc}") from exc
+        raise CheckpointError(f"{path}: not a readable training state: {exc}; {_HINT}") from exc
     if header.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: expected format {FORMAT}, got {header.get('format')}")
+        found = header.get("format")
+        raise CheckpointError(f"{path}: expected format {FORMAT}, got {found}; {_HINT}")
     if header.get("fingerprint") != fingerprint:
-        raise CheckpointError(
-            f"{path}: belongs to other data or another configuration; "
-            "remove it or train into another folder"
-        )
+        raise CheckpointError(f"{path}: belongs to other data or another configuration; {_HINT}")
     modules: dict[str, dict[str, Tensor]] = {}
     moments: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():

@@ -76,7 +76,10 @@ def test_bag_report_counts_rates_gaps_and_clock(tmp_path: Path) -> None:
     assert topic.clock.offset_median == pytest.approx(0.01)
     assert topic.clock.offset_max == pytest.approx(0.51)
     assert topic.clock.stamps.backwards == 1
-    assert report.problems == (f"{path}: topic '/temp': 1 of 7 header stamps are unset",)
+    assert report.problems == (
+        f"{path}: topic '/temp': 1 of 7 header stamps are unset",
+        f"{path}: topic '/temp': 1 of 7 header stamps are earlier than the one before",
+    )
 
 
 def test_streams_are_reported_in_si_with_their_holes(tmp_path: Path) -> None:

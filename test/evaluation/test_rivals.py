@@ -34,6 +34,11 @@ def test_a_window_is_empty_before_the_start() -> None:
     assert rows[1].tolist() == [4.0, 5.0, 2.0, 3.0, 0.0, 1.0]
 
 
+def test_a_stretch_without_a_label_gives_no_row() -> None:
+    windows = rivals.Windows(np.arange(6.0).reshape(3, 2), (0, 1, 2))
+    assert windows.rows(np.array([], dtype=np.int64)).shape == (0, 6)
+
+
 def test_missing_values_are_nan_in_the_order_of_the_layout(make_case: Callable) -> None:
     sequence = make_case().sequence
     mask = sequence.mask["telemetry"].copy()

@@ -1,0 +1,344 @@
+"""The documentation says what the code does: keys, defaults, options, fields, links."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from pro_ros.cli.main import app
+from pro_ros.config import StrictModel, load_model
+from pro_ros.episodes import labels, manifest
+from pro_ros.errors import ProError
+from pro_ros.evaluation.definitions import DEFINITIONS
+from pro_ros.interfaces import NAMES, message_text
+from pro_ros.model import calibration, checkpoint
+from pro_ros.model import config as model_config
+from pro_ros.streams import spec
+from pro_ros.training import config as training_config
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    [ROOT / "README.md", *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md")],
+    key=lambda p: p.relative_to(ROOT).as_posix(),
+)
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+FILES = {
+    "streams.md": {
+        "Top level": spec.RobotSpec,
+        "`step`": spec.StepSpec,
+        "`streams.<name>`": spec.StreamSpec,
+        "`features`": spec.FeatureSpec,
+        "`vacuum`": spec.VacuumSpec,
+        "`summaries`": spec.SummarySpec,
+        "`image`": spec.ImageSpec,
+        "`events.<name>`": spec.EventSpec,
+        "`episodes`": spec.EpisodesSpec,
+        "`episodes.outcome`": spec.OutcomeSpec,
+        "`table`": spec.TableSpec,
+    },
+    "training.md": {
+        "Top level": training_config.TrainingConfig,
+        "`split`": training_config.SplitConfig,
+        "`reward`": labels.RewardConfig,
+        "`loss`": training_config.LossConfig,
+        "`comparison`": training_config.ComparisonConfig,
+        "`optimiser`": training_config.OptimiserConfig,
+        "`model`": model_config.OperatorConfig,
+        "`model.numeric`": model_config.NumericEncoderConfig,
+        "`model.visual`": model_config.VisualEncoderConfig,
+        "`model.text`": model_config.TextEncoderConfig,
+        "`model.temporal`": model_config.TemporalConfig,
+        "`calibration`": training_config.CalibrationConfig,
+        "`calibration.alarms[]`": training_config.AlarmRequest,
+    },
+}
+"""Sections with a table of keys and defaults, and the model behind each."""
+
+DOCUMENTS = {
+    "episodes.md": {
+        "`manifest.json`": manifest.Manifest,
+        "`recordings[]`": manifest.RecordingEntry,
+        "`episodes[]`": manifest.Episode,
+        "`events[]`": manifest.Event,
+    },
+    "checkpoint.md": {
+        "`checkpoint.json`": checkpoint.CheckpointDocument,
+        "`calibration`": calibration.Calibration,
+        "`calibration.alarms[]`": calibration.AlarmThreshold,
+    },
+}
+"""Sections with a table of keys alone."""
+
+
+def cases(files: dict[str, dict[str, type[BaseModel]]]) -> list[Any]:
+    return [
+        pytest.param(page, section, model, id=f"{page}:{section}")
+        for page, sections in files.items()
+        for section, model in sections.items()
+    ]
+
+
+def section_of(page: str, title: str) -> str:
+    """Text below a heading, up to the next one of any level."""
+    text = without_code((DOCS / page).read_text(encoding="utf-8"))
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", text, re.M | re.S)
+    assert found, f"{page} has no section '{title}'"
+    return found[1]
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+
+
+def rows_of(text: str, header: str) -> list[list[str]]:
+    """Cells of the first table whose header line begins with ``| <header>``."""
+    lines = iter(text.splitlines())
+    for line in lines:
+        if line.startswith(f"| {header} "):
+            break
+    else:
+        raise AssertionError(f"no table '{header}' in: {text[:80]}")
+    next(lines)
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip().strip("|").split(" | ")])
+    return rows
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def default_of(field: FieldInfo) -> str:
+    """A default as the pages write it."""
+    value = field.get_default(call_default_factory=True)
+    if field.is_required():
+        return "required"
+    if value is None:
+        return "none"
+    if isinstance(value, BaseModel):
+        return "below"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return f"{value:g}" if abs(value) < 1e5 else f"{value:.12g}"
+    if isinstance(value, tuple):
+        return f"[{', '.join(f'{v:g}' if isinstance(v, float) else str(v) for v in value)}]"
+    return str(value) or '""'
+
+
+@pytest.mark.parametrize(("page", "section", "model"), cases(FILES))
+def test_every_key_stands_on_its_page_with_its_default(
+    page: str, section: str, model: type[StrictModel]
+) -> None:
+    rows = rows_of(section_of(page, section), "Key")
+    said = {names(row[0])[0]: row[1].strip("`") for row in rows}
+    assert said == {name: default_of(field) for name, field in model.model_fields.items()}
+
+
+@pytest.mark.parametrize(("page", "section", "model"), cases(DOCUMENTS))
+def test_every_key_of_a_written_document_stands_on_its_page(
+    page: str, section: str, model: type[StrictModel]
+) -> None:
+    rows = rows_of(section_of(page, section), "Key")
+    assert [n for row in rows for n in names(row[0])] == list(
+        dict.fromkeys(n for row in rows for n in names(row[0]))
+    )
+    assert {n for row in rows for n in names(row[0])} == set(model.model_fields)
+
+
+def choices(annotation: Any) -> Iterator[str]:
+    """All texts that a type annotation allows by name."""
+    for part in get_args(annotation):
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from choices(part)
+
+
+@pytest.mark.parametrize(("page", "section", "model"), cases(FILES))
+def test_every_choice_of_a_key_stands_in_its_section(
+    page: str, section: str, model: type[StrictModel]
+) -> None:
+    text = section_of(page, section)
+    for name, field in model.model_fields.items():
+        for choice in choices(field.annotation):
+            assert re.search(rf"(?<![\w-]){re.escape(choice)}(?![\w-])", text), f"{name}: {choice}"
+
+
+def options(command: Any) -> set[str]:
+    return {
+        option
+        for parameter in command.params
+        if parameter.param_type_name == "option"
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    } - {"--help", "-h"}
+
+
+def test_every_command_has_a_page_and_every_page_a_command() -> None:
+    assert {p.stem for p in (DOCS / "commands").glob("*.md")} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_option_stands_on_the_page_of_its_command(name: str) -> None:
+    text = (DOCS / "commands" / f"{name}.md").read_text(encoding="utf-8")
+    rows = rows_of(text, "Option")
+    assert {option for row in rows for option in names(row[0])} == options(COMMANDS[name])
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_defaults_of_options_are_those_of_the_command(name: str) -> None:
+    text = (DOCS / "commands" / f"{name}.md").read_text(encoding="utf-8")
+    said = {names(row[0])[0]: row[1].strip("`") for row in rows_of(text, "Option")}
+    for parameter in COMMANDS[name].params:
+        if parameter.param_type_name != "option" or parameter.opts[0] not in said:
+            continue
+        shown = said[parameter.opts[0]]
+        if parameter.required:
+            assert shown == "required", parameter.opts[0]
+        elif isinstance(parameter.default, bool) and not parameter.secondary_opts:
+            assert shown == {False: "off", True: "on"}[parameter.default], parameter.opts[0]
+        elif parameter.default and not isinstance(parameter.default, bool):
+            assert shown == str(parameter.default), parameter.opts[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_commands_in_examples_exist_with_their_options(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for line in re.findall(r"^(?: {4,}|\t).*\bpro-ros\b.*$", text, re.M):
+        for name, rest in re.findall(r"\bpro-ros (\w+)([^&|#]*)", line):
+            assert name in COMMANDS, line
+            for option in re.findall(r"(?<!\S)(--?[a-z][a-z-]*)", rest):
+                assert option in options(COMMANDS[name]), f"{option} in: {line}"
+
+
+def message(name: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Fields as (name, type) and constants as (name, value), in order."""
+    fields, constants = [], []
+    for line in message_text(name).splitlines():
+        parts = line.partition("#")[0].split()
+        if len(parts) == 2 and "=" in parts[1]:
+            constants.append((parts[1].partition("=")[0], parts[1].partition("=")[2]))
+        elif len(parts) == 2:
+            fields.append((parts[1], parts[0]))
+    assert fields
+    return fields, constants
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_field_and_constant_of_a_message_stands_on_its_page(name: str) -> None:
+    text = section_of("messages.md", name)
+    fields, constants = message(name)
+    assert [(names(r[0])[0], r[1]) for r in rows_of(text, "Field")] == fields
+    own = [c for c in constants if not c[0].startswith("VALIDITY_")]
+    if own:
+        assert [(names(r[0])[0], r[1]) for r in rows_of(text, "Constant")] == own
+    shared = [c for c in constants if c[0].startswith("VALIDITY_")]
+    if shared:
+        bits = rows_of(section_of("messages.md", "Validity"), "Constant")
+        assert [(names(r[0])[0], r[1]) for r in bits] == shared
+
+
+def test_replay_says_of_every_validity_bit_when_it_is_set() -> None:
+    rows = rows_of(section_of("replay.md", "Validity"), "Bit")
+    bits = {c.removeprefix("VALIDITY_") for c, _ in message("Assessment")[1]}
+    assert {names(row[0])[0] for row in rows} == bits
+
+
+def test_metrics_are_defined_as_the_report_defines_them() -> None:
+    text = (DOCS / "evaluation.md").read_text(encoding="utf-8")
+    arrows = {"higher": "↑", "lower": "↓", "neither": "–"}
+    for key, said in DEFINITIONS.items():
+        line = (
+            f"| `{key}` | {said.label} | {arrows[said.better]} | {said.unit or '–'} "
+            f"| {said.meaning} |"
+        )
+        assert line in text, key
+
+
+def test_every_exit_code_stands_in_the_index() -> None:
+    rows = rows_of(section_of("index.md", "Common to all commands"), "Exit code")
+    said = {int(code) for row in rows for code in row[0].split(",")}
+    assert {c.exit_code for c in (ProError, *ProError.__subclasses__())} <= said
+
+
+def yaml_files() -> list[Any]:
+    found = [
+        pytest.param(path.read_text(encoding="utf-8"), id=path.relative_to(ROOT).as_posix())
+        for path in sorted((ROOT / "examples").rglob("*.yaml"))
+        if path.name != "metadata.yaml"
+    ]
+    for page in PAGES:
+        blocks = re.findall(r"^```yaml\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+        found += [
+            pytest.param(block, id=f"{page.relative_to(ROOT).as_posix()}#{number}")
+            for number, block in enumerate(blocks)
+            if "format: pro_ros/" in block
+        ]
+    return found
+
+
+@pytest.mark.parametrize("text", yaml_files())
+def test_every_file_that_is_shown_or_shipped_is_valid(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "shown.yaml"
+    path.write_text(text, encoding="utf-8")
+    models = {spec.FORMAT: spec.RobotSpec, training_config.FORMAT: training_config.TrainingConfig}
+    named = re.search(r"^format: (\S+)$", text, re.M)
+    assert named
+    load_model(path, models[named[1]])
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as they are made on the web."""
+    text = without_code(page.read_text(encoding="utf-8"))
+    return {
+        re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.+)$", text, re.M)
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_internal_links_lead_somewhere(page: Path) -> None:
+    text = without_code(page.read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?://", link):
+            continue
+        target, _, anchor = link.partition("#")
+        place = (page.parent / target).resolve() if target else page
+        assert place.exists(), link
+        if anchor:
+            assert anchor in anchors(place), link
+
+
+def test_every_page_can_be_reached_from_the_index() -> None:
+    reached: set[Path] = set()
+    waiting = [DOCS / "index.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached:
+            continue
+        reached.add(page)
+        text = without_code(page.read_text(encoding="utf-8"))
+        links = re.findall(r"\]\(([^)#\s]+\.md)", text)
+        local = [(page.parent / link).resolve() for link in links if "://" not in link]
+        waiting += [p for p in local if p.is_relative_to(DOCS)]
+    # The index links the folder of the benchmarks.
+    pages = {p for p in PAGES if p.is_relative_to(DOCS) and p.parent.name != "benchmarks"}
+    assert reached - set((DOCS / "benchmarks").glob("*.md")) == pages
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_pages_name_no_path_of_one_machine(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert not re.findall(r"(?<![\w.])/(?:home|root|work|opt|Users|mnt)/\S*", text)
