@@ -68,10 +68,11 @@ class _Amount(ProgressColumn):
 
 
 @contextmanager
-def progress(title: str, total: float | None = 1.0) -> Iterator[Bar]:
+def progress(title: str, total: float | None = 1.0, shown: bool = True) -> Iterator[Bar]:
     """A progress bar on stderr while it is a terminal; it leaves nothing behind.
 
     ``total``: what counts as done; 1 shows a share, None a count whose end is not known.
+    ``shown``: false in all but one of several processes.
     """
     columns = (
         SpinnerColumn(),
@@ -81,7 +82,8 @@ def progress(title: str, total: float | None = 1.0) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    hidden = not (shown and err.is_terminal)
+    with Progress(*columns, console=err, transient=True, disable=hidden) as bar:
         yield Bar(bar, title, total)
 
 

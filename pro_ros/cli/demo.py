@@ -29,11 +29,15 @@ def command(
     ] = False,
 ) -> None:
     """Import, inspect, train, evaluate and replay the UR3 recording; takes a few minutes."""
+    from pro_ros.files import storage_error
     from pro_ros.paths import share_file
 
     example = share_file(EXAMPLE)
     streams, recording = example / "streams.yaml", example / "recording"
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise storage_error(output, exc) from exc
     dataset, results, bag = output / "dataset", output / "results", output / "replayed"
 
     _step(1, "import", f"{recording} --streams {streams} --out {dataset}")

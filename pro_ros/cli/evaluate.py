@@ -63,14 +63,15 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Measure PRO and its rivals on held-out episodes: metrics.json and report.html."""
-    from pro_ros.episodes.dataset import Dataset
-    from pro_ros.evaluation.held_out import Request, evaluate_checkpoint
-    from pro_ros.evaluation.report import write_report
-    from pro_ros.evaluation.results import write_json
-    from pro_ros.evaluation.timelines import timelines
-    from pro_ros.files import atomic_dir
-    from pro_ros.model.checkpoint import load_checkpoint
-    from pro_ros.training.fabric import check_device
+    with progress("starting", None):
+        from pro_ros.episodes.dataset import Dataset
+        from pro_ros.evaluation.held_out import Request, evaluate_checkpoint
+        from pro_ros.evaluation.report import write_report
+        from pro_ros.evaluation.results import write_json
+        from pro_ros.evaluation.timelines import timelines
+        from pro_ros.files import atomic_dir
+        from pro_ros.model.checkpoint import load_checkpoint
+        from pro_ros.training.fabric import check_device
 
     check_device(device)
     check_output(output, overwrite, RESULTS, [checkpoint, dataset])

@@ -61,6 +61,8 @@ app = typer.Typer(
     cls=Commands,
     help="The Process-Reward Operator: a learned critic beside a robot policy.",
     no_args_is_help=True,
+    # Joins the lines of a paragraph, so that it is wrapped to the terminal.
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

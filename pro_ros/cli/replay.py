@@ -48,14 +48,15 @@ def command(
     samples whose stamp goes back or repeats are not used; all messages are copied as they are.
     What was odd is printed as a note.
     """
-    import torch
+    with progress("starting", None):
+        import torch
 
-    from pro_ros.episodes.bags import BagRecording
-    from pro_ros.episodes.runs import split_run
-    from pro_ros.model.checkpoint import load_checkpoint
-    from pro_ros.runtime.replay import replay
-    from pro_ros.streams.spec import load_spec
-    from pro_ros.training.fabric import check_device
+        from pro_ros.episodes.bags import BagRecording
+        from pro_ros.episodes.runs import split_run
+        from pro_ros.model.checkpoint import load_checkpoint
+        from pro_ros.runtime.replay import replay
+        from pro_ros.streams.spec import load_spec
+        from pro_ros.training.fabric import check_device
 
     check_device(device)
     check_output(output, overwrite, BAG, [split_run(recording)[0], checkpoint])

@@ -40,11 +40,12 @@ def command(
     An interrupted run goes on where it stopped when the same command is given again: its state
     is kept in a hidden file beside the checkpoint until the training is done.
     """
-    from pro_ros.config import load_model
-    from pro_ros.episodes.dataset import Dataset
-    from pro_ros.training.config import TrainingConfig
-    from pro_ros.training.fabric import launch
-    from pro_ros.training.train import save, train
+    with progress("starting", None):
+        from pro_ros.config import load_model
+        from pro_ros.episodes.dataset import Dataset
+        from pro_ros.training.config import TrainingConfig
+        from pro_ros.training.fabric import launch
+        from pro_ros.training.train import save, train
 
     settings = load_model(config, TrainingConfig) if config else TrainingConfig()
     data = Dataset.load(dataset)
@@ -58,7 +59,7 @@ def command(
     with (
         naming(config or dataset),
         TemporaryDirectory() as cache,
-        progress("reading the data set") as bar,
+        progress("reading the data set", shown=fabric.is_global_zero) as bar,
     ):
 
         def stage(what: str, share: float) -> None:

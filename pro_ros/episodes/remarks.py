@@ -28,16 +28,26 @@ class Watch:
     older, same
         Samples per stream whose stamp is older than, or equal to, that of an earlier one: the
         operator does not see them (:class:`pro_ros.streams.ring.RingBuffer`).
+    ahead, late
+        Samples per stream stamped more than a period after their receipt, and stale on arrival:
+        clocks disagree.
     """
 
     def __init__(self, spec: RobotSpec) -> None:
         self._timing = timing_streams(spec)
         self._gap_ns = round(spec.gap * 1e9)
         self._newest: dict[str, int] = {}
+        # The time from stamp to receipt that makes sense, per stream.
+        self._delay_ns = {
+            name: (-round(1e9 / stream.rate), round(stream.stale_s * 1e9))
+            for name, stream in spec.streams.items()
+        }
         self.gaps = 0
         self.heard: Counter[str] = Counter()
         self.older: Counter[str] = Counter()
         self.same: Counter[str] = Counter()
+        self.ahead: Counter[str] = Counter()
+        self.late: Counter[str] = Counter()
 
     def over(
         self,
@@ -63,6 +73,10 @@ class Watch:
                 self.same[name] += 1
             else:
                 self.older[name] += 1
+            if sample.stamp_ns != now:
+                least, most = self._delay_ns[name]
+                self.ahead[name] += now - sample.stamp_ns < least
+                self.late[name] += now - sample.stamp_ns > most
             if progress is not None and span is not None and count % _REPORT_EVERY == 0:
                 progress((now - span[0]) / max(1, span[1] - span[0]))
             yield sample
@@ -73,7 +87,8 @@ class Watch:
         silent = [s for s in recording.streams if not self.heard[s] and s not in unread]
         return [
             *(f"{name}: stream '{s}' is there but has no value" for s in silent),
-            *remarks(name, recording, self.gaps, self.older, self.same),
+            *remarks(name, recording, self.gaps, self.older, self.same, self.ahead),
+            *_counted(name, self.late, "sample", "stale on arrival: clocks disagree"),
         ]
 
 
@@ -83,21 +98,23 @@ def remarks(
     gaps: int,
     older: Mapping[str, int],
     same: Mapping[str, int],
+    ahead: Mapping[str, int],
 ) -> list[str]:
     """The lines for what was counted (see :class:`Watch`) and for what the recording lacks."""
     lines = [f"{name}: stream '{s}' is not in the recording" for s in recording.absent]
     if gaps:
         limit = recording.spec.gap
         lines.append(f"{name}: {_count(gaps, 'gap')} longer than {limit:g} s: memory restarts")
-    for counts, unit, what in (
-        (older, "sample", "stamped earlier than the one before: not used"),
-        (same, "sample", "with the stamp of the one before: not used"),
-        (recording.infinite, "infinite value", "taken as missing"),
-    ):
-        lines += [
-            f"{name}: stream '{s}': {_count(n, unit)} {what}" for s, n in counts.items() if n
-        ]
+    lines += _counted(name, older, "sample", "stamped earlier than the one before: not used")
+    lines += _counted(name, same, "sample", "with the stamp of the one before: not used")
+    lines += _counted(name, ahead, "sample", "stamped after the receipt: clocks disagree")
+    lines += _counted(name, recording.infinite, "infinite value", "taken as missing")
     return lines
+
+
+def _counted(name: str, counts: Mapping[str, int], unit: str, what: str) -> list[str]:
+    """A line for each stream that was counted at least once."""
+    return [f"{name}: stream '{s}': {_count(n, unit)} {what}" for s, n in counts.items() if n]
 
 
 def _count(number: int, what: str) -> str:

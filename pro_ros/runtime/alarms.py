@@ -38,24 +38,34 @@ def alarm_onsets(
 class Alarm:
     """The same, one step at a time.
 
-    It goes on where the score reaches the threshold, and off once the score has been below for
-    longer than the refractory time; every step at which it goes on is one of
-    :func:`alarm_onsets`, and there are no others.
+    Attributes
+    ----------
+    begins
+        Whether an alarm began at the latest step: true at exactly the steps of
+        :func:`alarm_onsets`.
     """
 
     def __init__(self, threshold: float, refractory_s: float) -> None:
         self.threshold = threshold
+        self.begins = False
         self._refractory_ns = round(refractory_s * 1e9)
         self._above_ns: int | None = None
 
     def update(self, t_ns: int, score: float) -> bool:
-        """Take the score of the next step; true while the alarm is on."""
-        if score >= self.threshold:
-            self._above_ns = t_ns
-        elif self._above_ns is not None and t_ns - self._above_ns > self._refractory_ns:
+        """Take the score of the next step; true while the alarm is on.
+
+        It goes off at the first step at which the score has been below for longer than the
+        refractory time.
+        """
+        if self._above_ns is not None and t_ns - self._above_ns > self._refractory_ns:
             self._above_ns = None
+        above = score >= self.threshold
+        self.begins = above and self._above_ns is None
+        if above:
+            self._above_ns = t_ns
         return self._above_ns is not None
 
     def reset(self) -> None:
         """Off, as before the first step."""
+        self.begins = False
         self._above_ns = None

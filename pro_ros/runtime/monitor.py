@@ -32,12 +32,14 @@ class Statement:
     """What is said at one step.
 
     ``reward`` belongs to the transition that ends at this step; None after a restart.
+    ``alarm_begins``: an alarm begins at this step.
     """
 
     assessment: Assessment
     info: StepInfo
     alarm: AlarmState
     reward: RewardTerms | None
+    alarm_begins: bool = False
 
 
 class Monitor:
@@ -101,20 +103,31 @@ class Monitor:
             window_start_ns=self._remembered[0],
         )
         self._sequence += 1
-        if "VALID" not in validity:
+        score, reward = math.nan, None
+        if "VALID" in validity:
+            score = self._score(assessment)
+            reward = self._reward.update(assessment, info.sequence)
+        else:
             # Numbers that may not be used neither raise an alarm nor earn a reward.
             self._reward.reset()
-            return Statement(assessment, info, self._alarm_state(step.t_ns, math.nan), None)
-        score = self._score(assessment)
-        reward = self._reward.update(assessment, info.sequence)
-        return Statement(assessment, info, self._alarm_state(step.t_ns, score), reward)
+        alarm = self._alarm_state(step.t_ns, score)
+        begins = self._alarm is not None and self._alarm.begins
+        return Statement(assessment, info, alarm, reward, begins)
 
     def _validity(self, step: Step, assessment: Assessment) -> tuple[str, ...]:
         """Names of the ``VALIDITY_*`` bits that hold."""
         present = any(mask.any() for mask in step.mask.values()) or any(
             frame is not None for frame in step.frames.values()
         )
-        finite = math.isfinite(assessment.value + float(np.add.reduce(assessment.risk)))
+        # A sum is finite only if all its terms are.
+        finite = math.isfinite(
+            assessment.value
+            + assessment.progress
+            + assessment.termination
+            + assessment.success
+            + assessment.spread
+            + float(np.add.reduce(assessment.risk))
+        )
         bits = (
             ("VALID", present and finite),
             ("INTERNAL_ERROR", not finite),

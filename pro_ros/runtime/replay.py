@@ -148,6 +148,7 @@ def replay(
                 stepper.gaps,
                 stepper.builder.refused,
                 stepper.builder.duplicates,
+                stepper.builder.ahead,
             )
         ),
     )
@@ -189,7 +190,6 @@ class _Sink:
         }
         self.steps = self.restarts = self.alarms = 0
         self.highest_risk = 0.0
-        self._on = False
 
     def take(self, step: Step) -> None:
         """Judge one step and write it down at the step's own time."""
@@ -213,8 +213,7 @@ class _Sink:
             self._put(name, step.t_ns, PLAIN.pack(CDR, number if valid else math.nan))
         self.steps += 1
         self.restarts += step.restart
-        self.alarms += said.alarm.on and not self._on
-        self._on = said.alarm.on
+        self.alarms += said.alarm_begins
         if valid:
             self.highest_risk = max(self.highest_risk, highest)
 

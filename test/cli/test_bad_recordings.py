@@ -326,6 +326,20 @@ def test_stamps_that_go_back_or_repeat_are_not_used_and_noted(
     assert any("/joint_states" in n and "that of the one before" in n for n in done.notes)
 
 
+@pytest.mark.parametrize(
+    ("shift", "said"),
+    [(-600, "80 samples stale on arrival"), (600, "80 samples stamped after the receipt")],
+)
+def test_a_header_clock_that_disagrees_with_receipt_is_noted(
+    run: Run, toy: Toy, tmp_path: Path, shift: int, said: str
+) -> None:
+    bag = toy_bag(tmp_path / "run", stamps=range(shift, shift + 80))
+    done = run("import", bag, "-s", toy.streams, "-o", tmp_path / "d")
+    assert done.code == 0
+    assert len(done.notes) == 1
+    assert f"stream 'joints': {said}" in done.notes[0]
+
+
 def test_an_unset_stamp_is_refused(refused: Refused, toy: Toy, tmp_path: Path) -> None:
     stamps = list(range(80))
     stamps[30] = -17_000_000_000

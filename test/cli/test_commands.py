@@ -374,3 +374,30 @@ def test_a_contract_becomes_a_stream_file(run: Run, tmp_path: Path) -> None:
     assert done.code == 2
     assert str(tmp_path / "none.yaml") in done.stderr
     assert not (tmp_path / "other.yaml").exists()
+
+
+def test_the_demo_runs_the_whole_chain(
+    run: Run, toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = tmp_path / "example"
+    example.mkdir()
+    for name, path in (
+        ("streams.yaml", toy.streams), ("training.yaml", toy.training),
+        ("recording", toy.bag), ("checkpoint", toy.checkpoint),
+    ):  # fmt: skip
+        (example / name).symlink_to(path)
+    monkeypatch.setattr("pro_ros.paths.share_file", lambda name: example)
+    out = tmp_path / "demo"
+    done = run("demo", "-o", out)
+    assert done.code == 0, done.stderr
+    steps = [line for line in done.stdout.splitlines() if line[:1].isdigit()]
+    assert [line.split()[2] for line in steps] == [
+        "import", "inspect", "train", "evaluate", "replay",
+    ]  # fmt: skip
+    made = {path.name for path in out.iterdir()}
+    assert made == {"dataset", "checkpoint", "results", "replayed"}
+    assert run("demo", "-o", out).code == 6
+    done = run("demo", "-o", out, "--shipped", "--overwrite")
+    assert done.code == 0, done.stderr
+    assert str(example / "checkpoint") in done.stdout
+    assert {path.name for path in out.iterdir()} == made

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pro_ros.msg
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
 from rclpy.serialization import deserialize_message, serialize_message
 
-import pro_ros.msg
 import pro_ros.streams.spec
 from pro_ros.paths import share_file
 

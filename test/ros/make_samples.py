@@ -2,9 +2,10 @@
 
     python test/ros/make_samples.py FOLDER
 
-``interfaces.json`` holds hash, fields and constants of every message of this package as ``rosbags``
-knows them; ``<Message>.<n>.cdr`` and ``.json`` a serialised message and its values; ``replayed`` a
-bag made by ``replay``. The ROS side may be another Python, without torch and rosbags.
+``interfaces.json`` holds hash, fields and constants of every message of this package as
+``rosbags`` knows them; ``<Message>.<n>.cdr`` and ``.json`` a serialised message and its values;
+``replayed`` a bag made by ``replay``. The ROS side may be another Python, without torch and
+rosbags.
 """
 
 from __future__ import annotations

@@ -66,6 +66,29 @@ def test_it_grows_rather_than_lose_a_row_that_is_still_needed(steps: list[int], 
     assert ring.overruns == 0
 
 
+@given(
+    capacity=st.integers(1, 6),
+    keep=st.integers(0, 12),
+    batches=st.lists(st.lists(st.integers(1, 4), max_size=15), max_size=12),
+)
+def test_rows_appended_at_once_are_as_if_pushed(
+    capacity: int, keep: int, batches: list[list[int]]
+) -> None:
+    one, many = RingBuffer(capacity, 2, keep), RingBuffer(capacity, 2, keep)
+    stamp = 0
+    for batch in batches:
+        stamps = np.cumsum([stamp, *batch], dtype=np.int64)[1:]
+        stamp = int(stamps[-1]) if batch else stamp
+        rows = np.stack([stamps * 1.0, -stamps], axis=1)
+        for s, row in zip(stamps.tolist(), rows, strict=True):
+            assert one.push(s, row)
+        many.extend(stamps, rows)
+        assert (len(many), many.capacity) == (len(one), one.capacity)
+        assert many.overruns == one.overruns
+        for a, b in zip(many.since(0, stamp), one.since(0, stamp), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_growth_has_a_limit_and_what_is_lost_then_is_counted() -> None:
     ring = RingBuffer(2, 1, keep_ns=10**9)
     for stamp in range(100):

@@ -289,3 +289,30 @@ def test_every_statistic_equals_a_naive_look_at_all_samples(
         same = list(itertools.takewhile(lambda r: r[1] == finite[-1][1], reversed(finite)))
         unchanged = pytest.approx(min(t - same[-1][0], over), abs=1e-5)
     assert got["a.x:since_change@1.5s"] == unchanged
+
+
+@given(
+    pushes=st.lists(
+        st.tuples(st.integers(1, 9), st.floats(-9, 9) | st.just(math.nan), st.integers(0, 9)),
+        max_size=40,
+    )
+)
+def test_samples_that_wait_to_be_taken_in_make_no_difference(pushes) -> None:
+    summaries = [
+        {"over": 0.5, "stats": ["mean", "std", "min", "since_change"]},
+        {"over": "episode", "stats": ["mean", "max", "delta"]},
+    ]
+    spec = robot(a={"summaries": summaries, "norms": {"n": ["x"]}})
+    one_by_one, waiting = StepBuilder(spec), StepBuilder(spec)
+    stamp = 0.0
+    for gap, value, choice in pushes:
+        stamp += gap / 50
+        for builder in (one_by_one, waiting):
+            builder.push(sample("a", stamp, value))
+            if choice == 9:
+                builder.begin_episode(round(stamp * NS), forget=gap > 5)
+        taken = one_by_one.build(round(stamp * NS))
+        if choice < 3:
+            step = waiting.build(round(stamp * NS))
+            np.testing.assert_array_equal(step.values["telemetry"], taken.values["telemetry"])
+            np.testing.assert_array_equal(step.mask["telemetry"], taken.mask["telemetry"])
