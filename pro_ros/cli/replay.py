@@ -29,7 +29,7 @@ def command(
         Path | None,
         typer.Option("--streams", "-s", help="Stream file, where topics differ from training."),
     ] = None,
-    task: Annotated[str, typer.Option(help="Goal text; default: the stream file's.")] = "",
+    task: Annotated[str, typer.Option(help="Goal text; default: as recorded.")] = "",
     context: Annotated[
         list[str] | None, typer.Option(help="key=value of the context, e.g. sku=A7.")
     ] = None,

@@ -41,9 +41,7 @@ def test_the_promised_false_alarm_rate_holds_on_average():
         peaks = rng.random((61, most))
         peaks[rng.random((61, most)) < 0.5] = -1.0
         counts = (peaks[None, :-1] >= thresholds[:, None, None]).sum(axis=2)
-        threshold = false_alarm_threshold(
-            thresholds, counts, np.full(60, hours), per_hour, most
-        )
+        threshold = false_alarm_threshold(thresholds, counts, np.full(60, hours), per_hour, most)
         alarms += int(np.sum(peaks[-1] >= threshold))
     rate = alarms / (trials * hours)
     # The bound costs most_per_episode alarms in 3 hours; the rest is used up.
