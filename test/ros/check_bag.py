@@ -71,7 +71,7 @@ def check_info(bag: Path, counts: dict[str, int]) -> None:
 def check_play(bag: Path) -> None:
     """``ros2 topic echo`` hears what ``ros2 bag play`` plays."""
     echo = subprocess.Popen(
-        ["ros2", "topic", "echo", "--once", "/pro/risk", "pro_ros/msg/Risk"],
+        ["ros2", "topic", "echo", "--no-daemon", "--once", "/pro/risk", "pro_ros/msg/Risk"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

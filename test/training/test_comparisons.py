@@ -21,8 +21,8 @@ RUNS = st.builds(
 
 def run(**changes) -> Run:
     base = {
-        "sequence": 0, "first": 0, "last": 9, "task": "pick", "success": True, "retries": 0, "disturbances": 0,
-        "duration_s": 10.0,
+        "sequence": 0, "first": 0, "last": 9, "task": "pick", "success": True, "retries": 0,
+        "disturbances": 0, "duration_s": 10.0,
     }  # fmt: skip
     return Run(**(base | changes))
 
