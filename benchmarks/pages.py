@@ -118,11 +118,72 @@ def ur3_folds(results: Results) -> str:
     return table(head, rows)
 
 
+def pickapp_grasp(results: Results) -> str:
+    """Prediction from the grasp, mean and deviation over fold seeds."""
+    rows = []
+    for name, found in results["grasp"].items():
+        spread = found["sd"] or [None, None]
+        cells = [f"{number(found['mean'][k])} ± {number(spread[k])}" for k in (0, 1)]
+        rows.append([f"**{name}**" if name == "PRO" else name, *cells])
+    return table(["model", "AUROC", "AUPRC"], rows)
+
+
+def pickapp_pick(results: Results) -> str:
+    """How sure the operator is over the pick."""
+    found = results["pick"]
+    head = ["time since the PICK began [s]", *(f"{a:g}" for a in found["after_s"])]
+    rows = [["picks that last so long", *(str(n) for n in found["picks_that_last"])]]
+    for k, name in enumerate(("AUROC", "AUPRC")):
+        rows.append([name, *(number(m[k]) for m in found["mean"])])
+    return table(head, rows)
+
+
+def latency(results: Results) -> str:
+    """The figures beside their bars."""
+    bars = results["targets"]
+    rows = []
+    names = {
+        "operator": "a step of the operator",
+        "operator_monitor_and_messages": "the same, with validity, alarm, reward and messages",
+        "window_operator_monitor_and_messages": "the same, with the window built from samples",
+    }
+    for key, name in names.items():
+        for q in ("p50", "p99"):
+            bar = f"<= {bars[f'step_{q}_ms']:g}" if key == "operator" else ""
+            rows.append(
+                [f"{name}, {q} [ms]", number(results["step"][key][f"wall_{q}_ms"], 2), bar]
+            )
+    for key, name in (("replay", "the made-up bag"), ("replay_ur3", "the UR3 example")):
+        found = results[key]["replay_over_deserialising"]
+        low, high = found["cpu_range"]
+        bar = f"<= {bars['replay_over_deserialising']:g}" if key == "replay" else ""
+        rows.append(
+            [
+                f"replay over deserialising, {name}: CPU time, median of "
+                f"{results[key]['repeats']} (range)",
+                f"{found['cpu']:.2f} ({low:.2f} to {high:.2f})",
+                bar,
+            ]
+        )
+    for length, found in results["memory"].items():
+        rows.append(
+            [
+                f"peak memory of replaying {length} [MiB]",
+                f"{found['peak_mib']:.0f} ({found['before_mib']:.0f} before)",
+                "independent of length",
+            ]
+        )
+    return table(["measured", "value", "bar"], rows)
+
+
 BLOCKS: dict[str, tuple[str, str, Callable[[Results], str]]] = {
     "ur3-scores": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_scores),
     "ur3-verdict": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_verdict),
     "ur3-events": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_events),
     "ur3-folds": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_folds),
+    "pickapp-grasp": ("pickapp.md", "pickapp.json", pickapp_grasp),
+    "pickapp-pick": ("pickapp.md", "pickapp.json", pickapp_pick),
+    "latency": ("latency.md", "latency.json", latency),
 }
 """Block name -> page, results file, what writes it."""
 
