@@ -11,6 +11,7 @@ width of the latent.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import cast
 
@@ -34,27 +35,27 @@ BLOCK = 256
 """Queries that attention handles at once: bounds its memory on long sequences."""
 
 
-class Temporal(nn.Module):
+class Temporal(nn.Module, ABC):
     """What every temporal model offers."""
 
+    @abstractmethod
     def forward(self, tokens: Tensor, restart: Tensor) -> Tensor:
         """Run whole sequences: ``[B, T, D]``, bool ``[B, T]`` -> latent ``[E, B, T, W]``.
 
         Where ``restart`` is true, memory is empty before that step; the first step is one.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def init_state(self, batch: int) -> State:
         """Empty memory."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reset(self, state: State, restart: Tensor) -> State:
         """Empty the memory of those sequences whose ``restart`` (bool ``[B]``) is true."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
         """One step: ``[B, D]``, memory -> latent ``[E, B, W]``, memory after the step."""
-        raise NotImplementedError
 
 
 def steps_since_restart(restart: Tensor) -> Tensor:
