@@ -32,8 +32,10 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         *shared("msg"),
+        *shared("srv"),
         *shared("config"),
         *shared("examples"),
+        *shared("launch"),
     ],
     install_requires=[
         "jinja2>=3.1",
@@ -59,7 +61,7 @@ setup(
     extras_require={
         "huggingface": ["transformers>=4.40"],
         "lerobot": ["av>=12"],
-        "dev": ["av>=12", "hypothesis>=6.100", "mypy>=1.10", "pytest>=8", "ruff>=0.5"],
+        "dev": ["av>=12", "hypothesis>=6.100", "mypy>=1.10", "pytest>=8,<9", "ruff>=0.5"],
     },
     entry_points={"console_scripts": ["pro-ros = pro_ros.cli.main:main"]},
 )

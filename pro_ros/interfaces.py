@@ -31,7 +31,7 @@ REWARD = f"{PACKAGE}/Reward"
 TASK_CONTEXT = f"{PACKAGE}/TaskContext"
 EPISODE_EVENT = f"{PACKAGE}/EpisodeEvent"
 
-NAMES = ("Assessment", "EpisodeEvent", "Reward", "Risk", "TaskContext")
+NAMES = ("Assessment", "EpisodeEvent", "Heartbeat", "Reward", "Risk", "TaskContext")
 
 _SEPARATOR = "=" * 80 + "\nMSG: "
 
@@ -110,6 +110,7 @@ class StepInfo:
     ``validity``: names of the ``VALIDITY_*`` bits without the prefix; without ``VALID`` every
     number is written as NaN. ``ages``: per input stream [s], in the stream file's order.
     ``window_start_ns``: oldest remembered step [ns]. ``latency``: [s], 0 when offline.
+    ``faulty``: streams that are frozen, incomplete or too fast.
     """
 
     sequence: int
@@ -119,6 +120,7 @@ class StepInfo:
     window_start_ns: int
     latency: float = 0.0
     episode_id: str = ""
+    faulty: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ def assessment_message(
         stream_names=list(names),
         ages=np.array([info.ages[n] for n in names], dtype=np.float32),
         stale_streams=list(info.stale),
+        faulty_streams=list(info.faulty),
         latency=info.latency,
     )
 

@@ -102,7 +102,7 @@ def recording_sequences(
     begins
         When EpisodeEvents begin an episode, with ``by: events`` [ns].
     """
-    stepper = Stepper(spec)
+    stepper = Stepper(spec, into_silence=False)
     stacks: list[Stack] = []
     gaps: list[int] = []
 

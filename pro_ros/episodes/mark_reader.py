@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rosbags.serde import SerdeError
 
 from pro_ros.episodes.bags import BagRecording
 from pro_ros.episodes.lerobot import LeRobotEpisode
-from pro_ros.episodes.marks import EVENT_TYPE, TASK_TYPE, EventMark, Mark, TaskMark
+from pro_ros.episodes.marks import (
+    EVENT_TYPE,
+    TASK_TYPE,
+    Mark,
+    event_mark,
+    mark_time,
+    task_mark,
+)
 from pro_ros.episodes.reading import Recording
 from pro_ros.errors import DataError, SpecError, suggest
 
@@ -73,10 +78,11 @@ def _from_bag(recording: BagRecording) -> tuple[list[Mark], list[str]]:
             raise DataError(
                 f"{path}: a message on '{connection.topic}' is no {connection.msgtype}: {exc}"
             ) from exc
-        t_ns, clear = _time(message, receipt_ns, round(spec.gap * 1e9))
+        t_ns, clear = mark_time(message, receipt_ns, round(spec.gap * 1e9))
         unclear += not clear
         is_task = connection.msgtype == TASK_TYPE
-        marks.append(_task(message, t_ns) if is_task else _event(message, t_ns))
+        make = task_mark if is_task else event_mark
+        marks.append(make(message, t_ns, receipt_ns))
     lines = []
     if unclear:
         lines.append(
@@ -88,37 +94,3 @@ def _from_bag(recording: BagRecording) -> tuple[list[Mark], list[str]]:
 
 def _has_topic(recording: BagRecording, topic: str) -> bool:
     return any(t.strip("/") == topic.strip("/") for t in recording.topics)
-
-
-def _time(message: Any, receipt_ns: int, tolerance_ns: int) -> tuple[int, bool]:
-    """Time of a message [ns], and whether it is that of its stamp."""
-    stamp = message.header.stamp
-    stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-    if stamp_ns and abs(stamp_ns - receipt_ns) <= tolerance_ns:
-        return stamp_ns, True
-    return receipt_ns, False
-
-
-def _event(message: Any, t_ns: int) -> EventMark:
-    return EventMark(
-        t_ns=t_ns,
-        kind=int(message.kind),
-        phase=int(message.phase),
-        outcome=int(message.outcome),
-        episode_id=message.episode_id,
-        name=message.name,
-    )
-
-
-def _task(message: Any, t_ns: int) -> TaskMark:
-    told = {"sku": message.sku, "site": message.site, "robot": message.robot}
-    told |= dict(zip(message.keys, message.values, strict=False))
-    return TaskMark(
-        t_ns=t_ns,
-        task=message.prompt,
-        task_id=message.task_id,
-        context={k: v for k, v in told.items() if v},
-        episode_id=message.episode_id,
-        attempt=int(message.attempt),
-        retry_of=message.retry_of,
-    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pro_ros.streams.spec import EventKind
 
@@ -33,7 +33,10 @@ OUTCOMES: dict[int, Literal["success", "failure"]] = {1: "success", 2: "failure"
 
 @dataclass(frozen=True)
 class EventMark:
-    """An EpisodeEvent: see the comments of the message for each field."""
+    """An EpisodeEvent: see the comments of the message for each field.
+
+    ``t_ns``: when it happened. ``receipt_ns``: when it was received; 0: at ``t_ns``.
+    """
 
     t_ns: int
     kind: int
@@ -41,11 +44,12 @@ class EventMark:
     outcome: int = 0
     episode_id: str = ""
     name: str = ""
+    receipt_ns: int = 0
 
 
 @dataclass(frozen=True)
 class TaskMark:
-    """A TaskContext: holds from ``t_ns`` until the next one.
+    """A TaskContext: holds from ``t_ns`` until the next one. ``receipt_ns``: when it was received.
 
     ``task``: the goal in words. ``task_id``: the same for all attempts at one task. ``attempt`` 0
     is 'not known'.
@@ -58,11 +62,57 @@ class TaskMark:
     episode_id: str = ""
     attempt: int = 0
     retry_of: str = ""
+    receipt_ns: int = 0
 
 
 Mark = EventMark | TaskMark
 
 
+def event_mark(message: Any, t_ns: int, receipt_ns: int) -> EventMark:
+    """From a ``pro_ros/EpisodeEvent``, of ``rosbags`` or rclpy."""
+    return EventMark(
+        t_ns=t_ns,
+        kind=int(message.kind),
+        phase=int(message.phase),
+        outcome=int(message.outcome),
+        episode_id=message.episode_id,
+        name=message.name,
+        receipt_ns=receipt_ns,
+    )
+
+
+def task_mark(message: Any, t_ns: int, receipt_ns: int) -> TaskMark:
+    """From a ``pro_ros/TaskContext``, of ``rosbags`` or rclpy."""
+    told = {"sku": message.sku, "site": message.site, "robot": message.robot}
+    told |= dict(zip(message.keys, message.values, strict=False))
+    return TaskMark(
+        t_ns=t_ns,
+        task=message.prompt,
+        task_id=message.task_id,
+        context={k: v for k, v in told.items() if v},
+        episode_id=message.episode_id,
+        attempt=int(message.attempt),
+        retry_of=message.retry_of,
+        receipt_ns=receipt_ns,
+    )
+
+
+def mark_time(message: Any, receipt_ns: int, tolerance_ns: int) -> tuple[int, bool]:
+    """Time of such a message [ns], and whether it is that of its stamp.
+
+    It is the receipt where the stamp is unset, or further from it than the tolerance.
+    """
+    stamp = message.header.stamp
+    stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+    if stamp_ns and abs(stamp_ns - receipt_ns) <= tolerance_ns:
+        return stamp_ns, True
+    return receipt_ns, False
+
+
 def episode_begins(marks: Iterable[Mark]) -> list[int]:
-    """Times at which EpisodeEvents begin an episode [ns], in order: for ``Stepper``."""
-    return sorted(m.t_ns for m in marks if isinstance(m, EventMark) and m.kind == BEGIN)
+    """When EpisodeEvents that begin an episode were received [ns], in order: for ``Stepper``.
+
+    A live node knows of it no earlier.
+    """
+    begins = (m for m in marks if isinstance(m, EventMark) and m.kind == BEGIN)
+    return sorted(m.receipt_ns or m.t_ns for m in begins)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from typing import Any
 
 from pro_ros.interfaces import (
@@ -22,6 +23,8 @@ from pro_ros.runtime.template import Template
 
 NS = 1_000_000_000
 
+FLOAT = "std_msgs/msg/Float32"
+
 RISK_FIELDS = (
     "header.stamp", "sequence", "validity", "risk", "mode_risk", "mode_distribution", "spread",
     "alarm", "alarm_level", "alarm_threshold", "alarm_score", "alarm_horizon",
@@ -37,6 +40,19 @@ REWARD_FIELDS = (
     "header.stamp", "next_stamp", "sequence", "validity", "reward", "shaping", "risk_penalty",
     "value", "next_value", "risk", "gamma", "kappa", "risk_weight",
 )  # fmt: skip
+
+TOPICS = {
+    "assessment": ASSESSMENT, "risk": RISK, "reward": REWARD,
+    "progress": FLOAT, "value": FLOAT, "risk_any": FLOAT,
+}  # fmt: skip
+"""What is said at a step, and its message type. The last three are plain numbers, which every
+plotting tool reads without the message definitions."""
+
+PLAIN = struct.Struct("<4sf")
+"""A ``Float32`` message."""
+
+CDR = b"\x00\x01\x00\x00"
+"""What every message begins with: little-endian CDR."""
 
 MOST_SHAPES = 64
 """Templates kept: names of episodes and of stale streams make a shape of their own."""
@@ -60,10 +76,25 @@ class Encoder:
         self._rewards: dict[Any, Template] = {}
         self._validity: dict[tuple[str, ...], int] = {}
 
+    def messages(self, said: Statement) -> list[tuple[str, bytes]]:
+        """All of :data:`TOPICS` that a statement gives, as CDR; no reward after a restart."""
+        assessment, risk = self.assessment(said)
+        numbers = said.assessment
+        valid = "VALID" in said.info.validity
+        plain = (numbers.progress, numbers.value, float(numbers.risk[-1]))
+        found = [("assessment", assessment), ("risk", risk)]
+        if said.reward is not None:
+            found.append(("reward", self.reward(said.reward, said.info)))
+        for name, number in zip(("progress", "value", "risk_any"), plain, strict=True):
+            found.append((name, PLAIN.pack(CDR, number if valid else math.nan)))
+        return found
+
     def assessment(self, said: Statement) -> tuple[bytes, bytes]:
         """``pro_ros/Assessment`` and its ``pro_ros/Risk``, each as CDR."""
         info, alarm, numbers = said.info, said.alarm, said.assessment
-        shape = (info.episode_id, tuple(info.ages), info.stale, alarm.basis, alarm.mode)
+        shape = (
+            info.episode_id, tuple(info.ages), info.stale, info.faulty, alarm.basis, alarm.mode,
+        )  # fmt: skip
         templates = self._assessments.get(shape)
         if templates is None:
             templates = _kept(self._assessments, shape, self._assessment_templates(said))

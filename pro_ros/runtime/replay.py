@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import struct
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,26 +13,15 @@ from threadpoolctl import threadpool_limits
 from pro_ros.episodes.bags import BagRecording
 from pro_ros.episodes.bagwriter import BagWriter
 from pro_ros.episodes.mark_reader import read_marks
-from pro_ros.episodes.marks import TaskMark, episode_begins
 from pro_ros.episodes.remarks import remarks
 from pro_ros.errors import StorageError
-from pro_ros.interfaces import ASSESSMENT, REWARD, RISK
 from pro_ros.model.checkpoint import Checkpoint
-from pro_ros.runtime.encoder import Encoder
-from pro_ros.runtime.monitor import Monitor
+from pro_ros.runtime.encoder import TOPICS, Encoder
+from pro_ros.runtime.pipeline import Pipeline
 from pro_ros.streams.sample import Step
-from pro_ros.streams.stepper import Stepper
 
 NAMESPACE = "/pro"
 """Topics are those of the live node under its default name."""
-
-FLOAT = "std_msgs/msg/Float32"
-
-CDR = b"\x00\x01\x00\x00"
-"""What every message begins with: little-endian CDR."""
-
-PLAIN = struct.Struct("<4sf")
-"""A ``Float32`` message."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +64,7 @@ def replay(
     ----------
     task, context
         The goal. Where both are empty, it is what the recording's TaskContexts say, each from its
-        time on, and before the first one that of the stream file.
+        receipt on, and before the first one that of the stream file.
     progress
         Called with the share of the recording that is done, in [0, 1].
 
@@ -90,12 +77,10 @@ def replay(
     """
     out = Path(out)
     _refuse_overlap(out, recording.path)
-    monitor = Monitor(checkpoint, device, task, context)
-    monitor.assessor.warm_up()
-    stepper = Stepper(checkpoint.spec)
-    marks, _ = read_marks(recording)
-    begins = deque(episode_begins(marks) if checkpoint.spec.episodes.by == "events" else [])
-    goals = [m for m in marks if isinstance(m, TaskMark)] if not task and not context else []
+    absent = [name for name in recording.absent if name in checkpoint.spec.input_streams]
+    pipeline = Pipeline(checkpoint, device, task, context, absent)
+    stepper = pipeline.stepper
+    marks = deque(sorted(read_marks(recording)[0], key=lambda mark: mark.receipt_ns))
     span = max(1, recording.end_ns - recording.start_ns)
     report_at = recording.start_ns
     messages = 0
@@ -107,15 +92,15 @@ def replay(
         writer.annotate("pro_ros_model_id", checkpoint.model_id)
         if checkpoint.spec.attribution:
             writer.annotate("attribution", checkpoint.spec.attribution)
-        sink = _Sink(writer, monitor, namespace, goals)
+        sink = _Sink(writer, pipeline, namespace)
         handles: dict[int, Connection] = {}
         for topic, receipt_ns, raw, samples in recording.items():
             messages += 1
-            while begins and begins[0] <= receipt_ns:
-                stepper.begin_episode(begins.popleft())
+            while marks and marks[0].receipt_ns <= receipt_ns:
+                pipeline.mark(marks.popleft())
             later = []
             for sample in samples:
-                for step in stepper.feed(sample):
+                for step in pipeline.feed(sample):
                     # Steps of the grid are due before the message that shows it.
                     if step.t_ns < receipt_ns:
                         sink.take(step)
@@ -149,6 +134,7 @@ def replay(
                 stepper.builder.refused,
                 stepper.builder.duplicates,
                 stepper.builder.ahead,
+                stepper.builder.jumps,
             )
         ),
     )
@@ -168,54 +154,25 @@ def _refuse_overlap(out: Path, recording: Path) -> None:
 class _Sink:
     """Judges steps and writes what is said, counting on the way."""
 
-    def __init__(
-        self, writer: BagWriter, monitor: Monitor, namespace: str, goals: list[TaskMark]
-    ) -> None:
+    def __init__(self, writer: BagWriter, pipeline: Pipeline, namespace: str) -> None:
         self._writer = writer
-        self._monitor = monitor
-        self._encoder = Encoder(monitor.source)
-        self._goals = deque(goals)
+        self._pipeline = pipeline
+        self._encoder = Encoder(pipeline.monitor.source)
         root = "/" + namespace.strip("/")
         # Declared at once: the topics are there even where no step is made.
         self._topics = {
-            name: writer.add_topic(f"{root}/{name}", msgtype)
-            for name, msgtype in {
-                "assessment": ASSESSMENT,
-                "risk": RISK,
-                "reward": REWARD,
-                "progress": FLOAT,
-                "value": FLOAT,
-                "risk_any": FLOAT,
-            }.items()
+            name: writer.add_topic(f"{root}/{name}", msgtype) for name, msgtype in TOPICS.items()
         }
         self.steps = self.restarts = self.alarms = 0
         self.highest_risk = 0.0
 
     def take(self, step: Step) -> None:
         """Judge one step and write it down at the step's own time."""
-        while self._goals and self._goals[0].t_ns <= step.t_ns:
-            goal = self._goals.popleft()
-            self._monitor.follow(goal.task, goal.context)
-        said = self._monitor.state(step)
-        assessment, risk = self._encoder.assessment(said)
-        self._put("assessment", step.t_ns, assessment)
-        self._put("risk", step.t_ns, risk)
-        if said.reward is not None:
-            self._put("reward", step.t_ns, self._encoder.reward(said.reward, said.info))
-        valid = "VALID" in said.info.validity
-        highest = float(said.assessment.risk[-1])
-        # Plain numbers, which every plotting tool reads without the message definitions.
-        for name, number in (
-            ("progress", said.assessment.progress),
-            ("value", said.assessment.value),
-            ("risk_any", highest),
-        ):
-            self._put(name, step.t_ns, PLAIN.pack(CDR, number if valid else math.nan))
+        said = self._pipeline.judge(step)
+        for name, data in self._encoder.messages(said):
+            self._writer.raw(self._topics[name], step.t_ns, data)
         self.steps += 1
         self.restarts += step.restart
         self.alarms += said.alarm_begins
-        if valid:
-            self.highest_risk = max(self.highest_risk, highest)
-
-    def _put(self, name: str, t_ns: int, data: bytes) -> None:
-        self._writer.raw(self._topics[name], t_ns, data)
+        if "VALID" in said.info.validity:
+            self.highest_risk = max(self.highest_risk, float(said.assessment.risk[-1]))

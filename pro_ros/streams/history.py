@@ -24,14 +24,20 @@ Rows = npt.NDArray[np.float64]
 class _History:
     """The newest stamp of a stream, and what its age means."""
 
-    def __init__(self, spec: StreamSpec) -> None:
+    def __init__(self, spec: StreamSpec, gap_ns: int) -> None:
         self.hold_s = spec.hold_s
         self.stale_s = spec.stale_s
         self.refused = 0
         self.duplicates = 0
         self.ahead = 0
+        self.jumps = 0
+        self._gap_ns = gap_ns
         self._period_ns = round(NS / spec.rate)
+        self._frozen_ns = None if spec.frozen is None else round(spec.frozen * NS)
         self._stamp_ns: int | None = None
+        self._changed_ns = 0
+        self._latest: npt.NDArray[np.generic] | None = None
+        self._jumped = False
 
     def age(self, t_ns: int) -> float:
         """Seconds since the newest sample, ``inf`` before the first, 0 if it is ahead of t."""
@@ -39,33 +45,64 @@ class _History:
             return math.inf
         return (t_ns - self._stamp_ns) / NS if t_ns > self._stamp_ns else 0.0
 
+    def frozen(self, t_ns: int) -> bool:
+        """Whether samples come and their values stand still for longer than ``frozen``."""
+        return (
+            self._frozen_ns is not None
+            and self._latest is not None
+            and t_ns - self._changed_ns > self._frozen_ns
+        )
+
+    def jumped(self) -> bool:
+        """Whether a stamp jumped since this was asked before."""
+        jumped, self._jumped = self._jumped, False
+        return jumped
+
     def clear(self) -> None:
         """Forget all samples; counters stay."""
         self._stamp_ns = None
+        self._latest = None
 
-    def _is_newer(self, sample: Sample) -> bool:
-        """Whether the sample can be taken; counts the reason where it cannot.
+    def _take(self, sample: Sample) -> bool:
+        """Take the sample if it is newer; count the reason where it cannot be taken.
 
-        Of samples with the same stamp the first one stays, as in :class:`RingBuffer`.
+        Of samples with the same stamp the first one stays, as in :class:`RingBuffer`. A stamp
+        that lies further than ``gap`` after its receipt is of a clock that is wrong: taken, it
+        would shut out all that is right. One that lies further than ``gap`` before the newest
+        says that the clock was set back: what is remembered then lies in its future.
         """
+        ahead = sample.stamp_ns - sample.receipt_ns
+        if ahead > self._period_ns:
+            if ahead > self._gap_ns:
+                self.jumps += 1
+                self._jumped = True
+                return False
+            self.ahead += 1
         newest = self._stamp_ns
         if newest is not None and sample.stamp_ns <= newest:
             if sample.stamp_ns == newest:
                 self.duplicates += 1
-            else:
+                return False
+            if newest - sample.stamp_ns <= self._gap_ns:
                 self.refused += 1
-            return False
+                return False
+            self.jumps += 1
+            self._jumped = True
+            self.clear()
         self._stamp_ns = sample.stamp_ns
-        if sample.stamp_ns - sample.receipt_ns > self._period_ns:
-            self.ahead += 1
+        if self._frozen_ns is not None and (
+            self._latest is None or not np.array_equal(self._latest, sample.values)
+        ):
+            self._changed_ns = sample.stamp_ns
+        self._latest = sample.values
         return True
 
 
 class CameraHistory(_History):
     """The latest frame of a visual stream, uint8 ``[3, H, W]``."""
 
-    def __init__(self, spec: StreamSpec) -> None:
-        super().__init__(spec)
+    def __init__(self, spec: StreamSpec, gap_ns: int) -> None:
+        super().__init__(spec, gap_ns)
         self.frame: ByteArray | None = None
 
     def clear(self) -> None:
@@ -75,7 +112,7 @@ class CameraHistory(_History):
 
     def push(self, sample: Sample) -> bool:
         """Take a frame; false if it is not newer than the latest."""
-        if not self._is_newer(sample):
+        if not self._take(sample):
             return False
         frame = np.asarray(sample.values, dtype=np.uint8)
         self.frame = np.ascontiguousarray(frame.transpose(2, 0, 1))
@@ -89,20 +126,23 @@ class NumericHistory(_History):
     ----------
     spec
         The stream's entry in the stream file.
+    gap_ns
+        ``RobotSpec.gap`` [ns].
     at
         Position of the stream's first output in its modality's row.
     """
 
-    def __init__(self, spec: StreamSpec, at: int) -> None:
-        super().__init__(spec)
+    def __init__(self, spec: StreamSpec, gap_ns: int, at: int) -> None:
+        super().__init__(spec, gap_ns)
         self.modality = spec.modality
         self._last = spec.last
+        # A missing value leaves a hole in the row, which is quick to see.
+        self.shows_holes = spec.last
         self._norms = Norms(spec)
         width = len(spec.channels)
         self._last_out = slice(at, at + width)
         self._age_out = at + len(spec.outputs) - 1
         self._row = np.empty(width)
-        self._latest: npt.NDArray[np.generic] | None = None
         self._waiting: list[Sample] = []
         spans = [s.over for s in spec.summaries if s.over != "episode"]
         span = max(spans, default=0.0)
@@ -131,7 +171,6 @@ class NumericHistory(_History):
     def clear(self) -> None:
         """Forget all samples and the episode."""
         super().clear()
-        self._latest = None
         self._waiting.clear()
         self._ring.clear()
         self._nan_ns = self._floor_ns = self._episode_ns = None
@@ -151,14 +190,18 @@ class NumericHistory(_History):
 
     def push(self, sample: Sample) -> bool:
         """Take a sample; false if it is not newer than the newest."""
-        if not self._is_newer(sample):
+        if not self._take(sample):
             return False
-        self._latest = sample.values
         if self._summaries:
             self._waiting.append(sample)
             if len(self._waiting) == BATCH:
                 self._absorb()
         return True
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether the newest sample has a value that is not finite."""
+        return self._latest is not None and bool(np.isnan(self._latest).any())
 
     def _absorb(self) -> None:
         """Take what waits into the ring and the statistics."""

@@ -41,6 +41,19 @@ def decode_image(message: Any, size: ImageSpec, stream: str) -> ByteArray:
     return np.asarray(resized, dtype=np.uint8)
 
 
+def source_size(message: Any) -> tuple[int, int] | None:
+    """Height and width of an Image or CompressedImage as sent; None where they cannot be read."""
+    if hasattr(message, "encoding"):
+        return int(message.height), int(message.width)
+    from PIL import Image
+
+    try:
+        width, height = Image.open(io.BytesIO(bytes(message.data))).size
+    except (OSError, ValueError, SyntaxError):
+        return None
+    return height, width
+
+
 def _raw(message: Any, stream: str) -> ByteArray:
     encoding = str(message.encoding)
     if encoding.lower() not in ENCODINGS:

@@ -38,6 +38,9 @@ class Step:
     ``frames``: per camera uint8 ``[3, H, W]``, or None where there is no fresh frame.
     ``ages``: per input stream its age [s]; ``inf`` before the first sample.
     ``stale``: input streams whose age exceeds their ``stale`` time.
+    ``frozen``: those that are not stale and whose values stand still for longer than ``frozen``.
+    ``incomplete``: those whose newest sample has a value that is not finite.
+    ``clock_fault``: since the step before, a receipt or stamp jumped by more than ``gap``.
     """
 
     t_ns: int
@@ -47,3 +50,6 @@ class Step:
     frames: dict[str, ByteArray | None]
     ages: dict[str, float]
     stale: tuple[str, ...]
+    frozen: tuple[str, ...] = ()
+    incomplete: tuple[str, ...] = ()
+    clock_fault: bool = False

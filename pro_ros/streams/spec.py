@@ -136,6 +136,12 @@ class StreamSpec(StrictModel):
     stale: Seconds | None = Field(
         None, description="Age at which the stream is reported stale [s]; default 10 periods"
     )
+    required: bool = Field(
+        True, description="Without a fresh and complete sample of it no assessment is valid"
+    )
+    frozen: Seconds | None = Field(
+        None, description="Values that do not change at all for so long are a fault [s]"
+    )
     features: tuple[FeatureSpec, ...] = ()
     norms: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="Derived features: Euclidean norm of the listed ones"
@@ -225,11 +231,23 @@ class StepSpec(StrictModel):
     """When an assessment is made: on each sample of a stream, or at a fixed rate."""
 
     on: str | None = Field(None, description="Stream whose every sample makes a step")
-    rate: float | None = Field(None, gt=0, le=1000, description="Steps per second [Hz]")
+    rate: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="Steps per second [Hz]; default 30 where 'on' is not given",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _thirty_hertz(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("on") is None and raw.get("rate") is None:
+            return {**raw, "rate": 30.0}
+        return raw
 
     @model_validator(mode="after")
     def _one_of_both(self) -> StepSpec:
-        if (self.on is None) == (self.rate is None):
+        if self.on is not None and self.rate is not None:
             raise ValueError("give either 'on' (a stream) or 'rate' (Hz)")
         return self
 
@@ -321,7 +339,7 @@ class RobotSpec(StrictModel):
     robot: str
     description: str = ""
     attribution: str = Field("", description="Source and licence, kept with every data set")
-    step: StepSpec
+    step: StepSpec = Field(default_factory=lambda: StepSpec.model_validate({}))
     gap: Seconds = Field(..., description="Silence after which memory is reset [s]")
     streams: dict[str, StreamSpec] = Field(..., min_length=1)
     events: dict[str, EventSpec] = Field(default_factory=dict)

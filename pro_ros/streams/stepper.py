@@ -25,7 +25,9 @@ class Stepper:
     two resets.
 
     Silence of all input streams for longer than ``gap``, and a receipt time that goes back, reset
-    everything: the next step has ``restart`` set. No step is made within such a silence.
+    everything: the next step has ``restart`` set. Nobody knows beforehand how long a silence will
+    last, so steps of the grid go on for ``gap`` seconds of it, and then stop. For training
+    ``into_silence`` is false: a step in such a silence would only show that nothing was heard.
 
     An episode begins where ``episodes.signal`` changes (missing values are no change), at a
     restart (``by: gap`` and ``by: file``), or when :meth:`begin_episode` is called (``by:
@@ -36,6 +38,8 @@ class Stepper:
     ----------
     spec
         The stream file.
+    into_silence
+        Whether steps of the grid are made in a silence that turns out to be longer than ``gap``.
 
     Attributes
     ----------
@@ -49,7 +53,7 @@ class Stepper:
         Episodes begun so far, and when the running one began [ns] (None before the first).
     """
 
-    def __init__(self, spec: RobotSpec) -> None:
+    def __init__(self, spec: RobotSpec, into_silence: bool = True) -> None:
         self.spec = spec
         self.builder = StepBuilder(spec)
         self.gaps = 0
@@ -58,6 +62,7 @@ class Stepper:
         self.episode_count = 0
         self.episode_start_ns: int | None = None
         self._gap_ns = round(spec.gap * NS)
+        self._silent_ns = self._gap_ns if into_silence else 0
         self._on = spec.step.on
         self._grid = _Grid(spec.step.rate) if spec.step.rate is not None else None
         # A label stream tells the time only where it makes the steps.
@@ -81,13 +86,14 @@ class Stepper:
         now = sample.receipt_ns
         if self._received_ns is not None and now < self._received_ns:
             self.backwards += 1
-            steps += self._close()
-            self._begins.clear()
+            steps += self._close(0)
+            self.builder.clock_fault()
+            self._begins = deque(t_ns for t_ns in self._begins if t_ns <= now)
         self._received_ns = now
         timing = sample.stream in self._timing
         if timing and self._heard_ns is not None and now - self._heard_ns > self._gap_ns:
             self.gaps += 1
-            steps += self._close()
+            steps += self._close(self._silent_ns)
         if self._signal is not None and self._signal.changes(sample):
             self._begins.append(now)
         if not timing:
@@ -106,6 +112,30 @@ class Stepper:
                 steps.append(self._step(now))
         return steps
 
+    @property
+    def due_ns(self) -> int | None:
+        """When the next step of the grid is due [ns].
+
+        None before the first sample, and where silence has ended the steps.
+        """
+        if self._grid is None or self._heard_ns is None:
+            return None
+        return self._due_ns if self._due_ns <= self._heard_ns + self._gap_ns else None
+
+    def silent(self, now_ns: int) -> bool:
+        """Whether all inputs have been silent for longer than ``gap``: no step is made then."""
+        return self._heard_ns is None or now_ns - self._heard_ns > self._gap_ns
+
+    def advance(self, now_ns: int) -> list[Step]:
+        """The steps that were due before ``now_ns``, where all samples received by then are in.
+
+        What a live node calls between samples. The same steps are made without it, later: by the
+        next sample.
+        """
+        if self._heard_ns is None:
+            return []
+        return self._fire(min(now_ns - 1, self._heard_ns + self._gap_ns))
+
     def flush(self) -> list[Step]:
         """The steps still due when no sample follows: those up to the last receipt time."""
         return self._fire(self._heard_ns) if self._heard_ns is not None else []
@@ -117,14 +147,17 @@ class Stepper:
         """
         self._begins.append(t_ns)
 
-    def _close(self) -> list[Step]:
+    def _close(self, silent_ns: int) -> list[Step]:
         """End the stretch: the steps still due, then as before the first sample.
 
-        The counters and the episode signal's value stay, and so does an episode that began in
-        the silence.
+        Due are those up to ``silent_ns`` after the last sample. The counters and the episode
+        signal's value stay, and so does an episode that began in the silence.
         """
-        steps = self.flush()
+        steps = self._fire(self._heard_ns + silent_ns) if self._heard_ns is not None else []
+        heard, begun = self._heard_ns, self.episode_start_ns
         self.builder.reset()
+        if heard is not None and begun is not None and begun > heard:
+            self.builder.begin_episode(begun)
         self._heard_ns = self._step_ns = None
         self._restart = True
         return steps

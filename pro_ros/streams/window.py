@@ -38,15 +38,17 @@ class StepBuilder:
     def __init__(self, spec: RobotSpec) -> None:
         self.spec = spec
         self.episode_start_ns: int | None = None
+        gap_ns = round(spec.gap * 1e9)
+        self._clock_fault = False
         self._widths = {modality: len(names) for modality, names in spec.layout.items()}
         self._numeric: dict[str, NumericHistory] = {}
         self._cameras: dict[str, CameraHistory] = {}
         used = dict.fromkeys(self._widths, 0)
         for name, stream in spec.input_streams.items():
             if stream.image is not None:
-                self._cameras[name] = CameraHistory(stream)
+                self._cameras[name] = CameraHistory(stream, gap_ns)
             else:
-                self._numeric[name] = NumericHistory(stream, used[stream.modality])
+                self._numeric[name] = NumericHistory(stream, gap_ns, used[stream.modality])
                 used[stream.modality] += len(stream.outputs)
         self._inputs: dict[str, CameraHistory | NumericHistory] = {
             name: self._numeric[name] if name in self._numeric else self._cameras[name]
@@ -71,6 +73,19 @@ class StepBuilder:
         """
         return {name: stream.ahead for name, stream in self._inputs.items()}
 
+    @property
+    def jumps(self) -> dict[str, int]:
+        """Per input stream, how often a stamp was off by more than ``gap``.
+
+        A sample stamped so far after its receipt is not taken; one stamped so far before the
+        newest begins the stream anew.
+        """
+        return {name: stream.jumps for name, stream in self._inputs.items()}
+
+    def clock_fault(self) -> None:
+        """Let the next step say that a clock jumped."""
+        self._clock_fault = True
+
     def push(self, sample: Sample) -> bool:
         """Take a sample; false if its stamp is not newer than the stream's newest.
 
@@ -93,21 +108,40 @@ class StepBuilder:
             values[modality] = np.full(width, np.nan, dtype=np.float32)
         ages: dict[str, float] = {}
         stale: list[str] = []
+        frozen: list[str] = []
+        clock_fault, self._clock_fault = self._clock_fault, False
         frames: dict[str, ByteArray | None] = {}
         for name, stream in self._inputs.items():
             age = ages[name] = stream.age(t_ns)
             if age > stream.stale_s:
                 stale.append(name)
+            elif stream.frozen(t_ns):
+                frozen.append(name)
+            clock_fault |= stream.jumped()
             if isinstance(stream, CameraHistory):
                 frames[name] = stream.frame if age <= stream.hold_s else None
             else:
                 stream.fill(values[stream.modality], t_ns, age)
+        complete = True
         for modality, row in values.items():
             present = np.isfinite(row)
             mask[modality] = present
             if not present.all():
+                complete = False
                 row[~present] = 0.0
-        return Step(t_ns, restart, values, mask, frames, ages, tuple(stale))
+        incomplete = [
+            name
+            for name, numbers in self._numeric.items()
+            if not (complete and numbers.shows_holes) and numbers.incomplete
+        ]
+        return Step(
+            t_ns, restart, values, mask, frames, ages,
+            tuple(stale), tuple(frozen), tuple(incomplete), clock_fault,
+        )  # fmt: skip
+
+    def ages(self, t_ns: int) -> dict[str, float]:
+        """Age of each input stream at ``t_ns`` [s]; ``inf`` before its first sample."""
+        return {name: stream.age(t_ns) for name, stream in self._inputs.items()}
 
     def reset(self) -> None:
         """Forget all samples and the episode; counters stay."""
