@@ -61,7 +61,14 @@ setup(
     extras_require={
         "huggingface": ["transformers>=4.40"],
         "lerobot": ["av>=12"],
-        "dev": ["av>=12", "hypothesis>=6.100", "mypy>=1.10", "pytest>=8,<9", "ruff>=0.5"],
+        "dev": [
+            "av>=12",
+            "hypothesis>=6.100",
+            "lark>=1.1",  # of ROS 2's launch, for the tests of the nodes
+            "mypy>=1.10",
+            "pytest>=8,<9",  # launch_testing's plugin does not know 9
+            "ruff>=0.5",
+        ],
     },
     entry_points={"console_scripts": ["pro-ros = pro_ros.cli.main:main"]},
 )

@@ -25,6 +25,9 @@ Modality = Literal["visual", "state", "telemetry", "action", "label"]
 Stat = Literal["last", "mean", "std", "min", "max", "delta", "since_change"]
 """What a summary says of a feature over a trailing window; ``delta`` is end minus start."""
 
+LEAST_HOLD, LEAST_STALE = 0.05, 0.25
+"""Defaults of ``hold`` and ``stale`` are not shorter: a busy machine is late by so much [s]."""
+
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -131,10 +134,11 @@ class StreamSpec(StrictModel):
     clock: Literal["header", "receipt"] = "header"
     rate: float = Field(..., gt=0, description="Expected rate [Hz]")
     hold: Seconds | None = Field(
-        None, description="How long a value counts as present [s]; default 3 periods"
+        None, description="How long a value counts as present [s]; default 3 periods, 0.05 s"
     )
     stale: Seconds | None = Field(
-        None, description="Age at which the stream is reported stale [s]; default 10 periods"
+        None,
+        description="Age at which the stream is reported stale [s]; default 10 periods, 0.25 s",
     )
     required: bool = Field(
         True, description="Without a fresh and complete sample of it no assessment is valid"
@@ -182,14 +186,16 @@ class StreamSpec(StrictModel):
     @property
     def hold_s(self) -> float:
         """Hold time [s]: after it a value is absent."""
-        return self.hold if self.hold is not None else min(3.0 / self.rate, self.stale_s)
+        if self.hold is not None:
+            return self.hold
+        return min(max(3.0 / self.rate, LEAST_HOLD), self.stale_s)
 
     @property
     def stale_s(self) -> float:
         """Age [s] from which the stream is reported stale."""
         if self.stale is not None:
             return self.stale
-        return max(10.0 / self.rate, self.hold or 0.0)
+        return max(10.0 / self.rate, LEAST_STALE, self.hold or 0.0)
 
     @property
     def raw_channels(self) -> tuple[str, ...]:

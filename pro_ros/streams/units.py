@@ -29,8 +29,8 @@ _NAMES = {
 """Short names of derived units, by what pint calls them in base units."""
 
 
-_MEANT = {"Nm": "N*m", "nm": "N*m", "C": "degC", "F": "degF", "c": "degC"}
-"""What pint reads as something else (tex, nanometre, coulomb, farad, light) and robots mean."""
+_MEANT = {"Nm": "N*m", "nm": "N*m", "rads": "rad/s", "C": "degC", "F": "degF", "c": "degC"}
+"""What pint reads as something else (tex, nanometre, rads of dose, coulomb, farad, light) and robots mean."""
 
 
 class Affine(NamedTuple):
