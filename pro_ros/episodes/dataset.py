@@ -123,18 +123,19 @@ class Dataset:
     def fingerprint(self) -> str:
         """Hexadecimal SHA-256 over manifest, stream file and the content of the recordings.
 
-        It does not depend on where the recordings lie. Read once, then remembered.
+        It does not depend on where the recordings lie, nor on keys that are not given: one that
+        is added to the format makes no other data set of it. Read once, then remembered.
         """
         return self._fingerprint
 
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()
-        manifest = self.manifest.model_dump(mode="json")
+        manifest = self.manifest.model_dump(mode="json", exclude_defaults=True)
         for entry in manifest["recordings"]:
             entry["path"] = split_run(self.path / entry["path"])[1]
             entry["source"] = ""
-        for part in (manifest, self.spec.model_dump(mode="json")):
+        for part in (manifest, self.spec.model_dump(mode="json", exclude_defaults=True)):
             digest.update(json.dumps(part, sort_keys=True).encode())
         # Many runs may share one file: its content counts once.
         places = [split_run(self.locate(r.id))[0] for r in self.manifest.recordings]
@@ -213,7 +214,7 @@ def create_dataset(
         found: list[Segmentation] = []
         for number, run in enumerate(runs):
             report = _share(progress, number, len(runs))
-            entry, segmentation = _take(run, spec, allow_missing, report)
+            entry, segmentation = segment_recording(run, spec, allow_missing, report)
             if run.copy or run.move:
                 entry = entry.model_copy(update={"path": _copied(run, folder, copies)})
             entries.append(entry)
@@ -231,17 +232,27 @@ def create_dataset(
             episodes=tuple(episodes),
             events=tuple(e for s in found for e in s.events),
         )
-        text = yaml.safe_dump(
-            spec.model_dump(mode="json", exclude_defaults=True),
-            sort_keys=False,
-            allow_unicode=True,
-        )
-        (folder / STREAMS).write_text(text, encoding="utf-8")
-        (folder / MANIFEST).write_text(
-            json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n",
-            encoding="utf-8",
-        )
+        write_streams(folder / STREAMS, spec)
+        write_manifest(folder / MANIFEST, manifest)
     return Created(Dataset.load(out), tuple(found))
+
+
+def write_streams(path: Path, spec: RobotSpec) -> None:
+    """Write the stream file of a data set."""
+    text = yaml.safe_dump(
+        spec.model_dump(mode="json", exclude_defaults=True),
+        sort_keys=False,
+        allow_unicode=True,
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json``."""
+    path.write_text(
+        json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n",
+        encoding="utf-8",
+    )
 
 
 def _runs(source: Source) -> list[Source]:
@@ -273,10 +284,16 @@ def _share(progress: Progress | None, number: int, count: int) -> Progress:
     return report
 
 
-def _take(
+def segment_recording(
     run: Source, spec: RobotSpec, allow_missing: AllowMissing, report: Progress
 ) -> tuple[RecordingEntry, Segmentation]:
-    """Segment one recording where it lies."""
+    """Segment one recording where it lies; the entry's path is absolute.
+
+    Raises
+    ------
+    DataError, SpecError
+        As :func:`create_dataset`.
+    """
     place, name = split_run(run.path)
     with open_run(run.path, spec, allow_missing=allow_missing) as recording:
         if isinstance(recording, LeRobotEpisode):

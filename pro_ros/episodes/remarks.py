@@ -31,6 +31,9 @@ class Watch:
     ahead, late
         Samples per stream stamped more than a period after their receipt, and stale on arrival:
         clocks disagree.
+    jumps
+        Samples per stream stamped more than ``gap`` after their receipt, which the operator does
+        not see, or before the newest one, with which the stream begins anew.
     """
 
     def __init__(self, spec: RobotSpec) -> None:
@@ -48,6 +51,7 @@ class Watch:
         self.same: Counter[str] = Counter()
         self.ahead: Counter[str] = Counter()
         self.late: Counter[str] = Counter()
+        self.jumps: Counter[str] = Counter()
 
     def over(
         self,
@@ -66,20 +70,31 @@ class Watch:
                     self._newest.clear()
                 last = now
             self.heard[name] += 1
-            newest = self._newest.get(name)
-            if newest is None or sample.stamp_ns > newest:
-                self._newest[name] = sample.stamp_ns
-            elif sample.stamp_ns == newest:
-                self.same[name] += 1
-            else:
-                self.older[name] += 1
-            if sample.stamp_ns != now:
-                least, most = self._delay_ns[name]
-                self.ahead[name] += now - sample.stamp_ns < least
-                self.late[name] += now - sample.stamp_ns > most
+            self._compare(sample)
             if progress is not None and span is not None and count % _REPORT_EVERY == 0:
                 progress((now - span[0]) / max(1, span[1] - span[0]))
             yield sample
+
+    def _compare(self, sample: Sample) -> None:
+        """Count what is odd about a stamp, as the operator's window does."""
+        name, delay = sample.stream, sample.receipt_ns - sample.stamp_ns
+        if delay < -self._gap_ns:
+            self.jumps[name] += 1
+            return
+        newest = self._newest.get(name)
+        if newest is None or sample.stamp_ns > newest:
+            self._newest[name] = sample.stamp_ns
+        elif sample.stamp_ns == newest:
+            self.same[name] += 1
+        elif newest - sample.stamp_ns <= self._gap_ns:
+            self.older[name] += 1
+        else:
+            self.jumps[name] += 1
+            self._newest[name] = sample.stamp_ns
+        if delay:
+            least, most = self._delay_ns[name]
+            self.ahead[name] += delay < least
+            self.late[name] += delay > most
 
     def lines(self, recording: Recording, name: str) -> list[str]:
         """One line for each kind of oddity; ``name`` stands for the recording."""
@@ -87,7 +102,7 @@ class Watch:
         silent = [s for s in recording.streams if not self.heard[s] and s not in unread]
         return [
             *(f"{name}: stream '{s}' is there but has no value" for s in silent),
-            *remarks(name, recording, self.gaps, self.older, self.same, self.ahead),
+            *remarks(name, recording, self.gaps, self.older, self.same, self.ahead, self.jumps),
             *_counted(name, self.late, "sample", "stale on arrival: clocks disagree"),
         ]
 
@@ -99,15 +114,23 @@ def remarks(
     older: Mapping[str, int],
     same: Mapping[str, int],
     ahead: Mapping[str, int],
+    jumps: Mapping[str, int],
 ) -> list[str]:
     """The lines for what was counted (see :class:`Watch`) and for what the recording lacks."""
     lines = [f"{name}: stream '{s}' is not in the recording" for s in recording.absent]
+    limit = recording.spec.gap
     if gaps:
-        limit = recording.spec.gap
         lines.append(f"{name}: {_count(gaps, 'gap')} longer than {limit:g} s: memory restarts")
     lines += _counted(name, older, "sample", "stamped earlier than the one before: not used")
     lines += _counted(name, same, "sample", "with the stamp of the one before: not used")
     lines += _counted(name, ahead, "sample", "stamped after the receipt: clocks disagree")
+    lines += _counted(
+        name,
+        jumps,
+        "sample",
+        f"whose stamp jumps by more than {limit:g} s: synchronise the clocks, or set "
+        "'clock: receipt'",
+    )
     lines += _counted(name, recording.infinite, "infinite value", "taken as missing")
     return lines
 
