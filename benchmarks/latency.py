@@ -243,10 +243,7 @@ def step_times(checkpoint: Checkpoint, steps: list[Step], bag: Path) -> dict[str
     encoder = Encoder(monitor.source)
 
     def speak(step: Step) -> None:
-        said = monitor.state(step)
-        encoder.assessment(said)
-        if said.reward is not None:
-            encoder.reward(said.reward, said.info)
+        encoder.messages(monitor.state(step))
 
     return {
         "operator": percentiles(assessor.assess, steps),

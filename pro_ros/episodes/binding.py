@@ -15,6 +15,7 @@ from pro_ros.episodes.dataset import RECORDINGS, Source, segment_recording
 from pro_ros.episodes.growing import GrowingDataset
 from pro_ros.episodes.journal import Journal, JournalTopic
 from pro_ros.episodes.marks import EVENT_TYPE, TASK_TYPE
+from pro_ros.episodes.recording_rules import event_topic
 from pro_ros.errors import DataError
 from pro_ros.interfaces import typestore
 from pro_ros.streams.spec import RobotSpec
@@ -102,7 +103,7 @@ def _write_bag(place: Path, journal: Journal, spec: RobotSpec, compress: bool) -
                 writer.annotate(key, value)
         if spec.episodes.by == "events":
             # A part in which nothing was reported is a recording all the same.
-            writer.add_topic(spec.episodes.topic, EVENT_TYPE)
+            writer.add_topic(event_topic(spec), EVENT_TYPE)
         for topic, receipt_ns, data in journal.messages():
             handle = declared.get(topic)
             if handle is None:

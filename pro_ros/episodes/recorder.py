@@ -23,7 +23,12 @@ from pro_ros.episodes.growing import GrowingDataset
 from pro_ros.episodes.journal import MESSAGE, Journal, JournalHead, JournalTopic, frame
 from pro_ros.episodes.marks import EVENT_TYPE, TASK_TYPE
 from pro_ros.episodes.preroll import PreRoll
-from pro_ros.episodes.recording_rules import RecorderSettings, RecorderStatus, by_events
+from pro_ros.episodes.recording_rules import (
+    RecorderSettings,
+    RecorderStatus,
+    by_events,
+    event_topic,
+)
 from pro_ros.episodes.running import time_name
 from pro_ros.episodes.take import Entry, Take
 from pro_ros.errors import ProError, StorageError
@@ -94,7 +99,7 @@ class Recorder:
             JournalTopic(CONTEXT_TOPIC, TASK_TYPE, *definition(TASK_TYPE), latched=True)
         )
         self._event_topic = self.declare(
-            JournalTopic(spec.episodes.topic, EVENT_TYPE, *definition(EVENT_TYPE))
+            JournalTopic(event_topic(spec), EVENT_TYPE, *definition(EVENT_TYPE))
         )
 
     def declare(self, topic: JournalTopic, timing: bool = False) -> int:

@@ -64,6 +64,11 @@ def by_events(spec: RobotSpec) -> RobotSpec:
     return spec.model_copy(update={"episodes": episodes})
 
 
+def event_topic(spec: RobotSpec) -> str:
+    """Topic of the EpisodeEvents in a bag; there a name below a namespace has a slash, too."""
+    return "/" + spec.episodes.topic.strip("/")
+
+
 def stream_topics(spec: RobotSpec) -> dict[str, str]:
     """Message type per topic of the streams.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -42,6 +42,17 @@ class Assessable(Protocol):
         """How its raw outputs are scaled."""
 
 
+class Memory(NamedTuple):
+    """What the operator knows at some steps; E: members, P: outputs of the heads.
+
+    ``latent``: h_t as the heads read it, float32 ``[..., E, W]``. ``packed``: what the heads give,
+    float32 ``[..., E, P]``.
+    """
+
+    latent: FloatArray
+    packed: FloatArray
+
+
 class Assessor:
     """Assesses steps with a checkpoint.
 
@@ -57,6 +68,11 @@ class Assessor:
         Where the operator runs, ``cpu`` or ``cuda``. The checkpoint's operator is moved there.
     task, context
         The goal. Where both are empty, that of the stream file holds.
+
+    Attributes
+    ----------
+    memory
+        What is known at the step that was assessed last; None before the first and after a reset.
     """
 
     def __init__(
@@ -71,7 +87,7 @@ class Assessor:
         self.operator = checkpoint.operator.to(self.device).eval()
         self.horizons = self.operator.config.horizons
         self.modes = self.operator.modes
-        self._judge = Assess(checkpoint.calibration, self.modes, len(self.horizons))
+        self.judge = Assess(checkpoint.calibration, self.modes, len(self.horizons))
         columns = self.operator.columns
         self._range = (columns.low.cpu().numpy(), columns.high.cpu().numpy())
         self._folded = FoldedStep(self.operator) if FoldedStep.can_fold(self.operator) else None
@@ -98,6 +114,7 @@ class Assessor:
         self._state = self.operator.init_state(1)
         if self._folded is not None:
             self._folded.reset()
+        self.memory: Memory | None = None
         self._previous: float | None = None
 
     def warm_up(self, steps: int = 3) -> None:
@@ -120,22 +137,26 @@ class Assessor:
             self.reset()
         if self._folded is not None:
             packed = self._folded.step(step.values, step.mask)
+            self.memory = Memory(self._folded.latent, packed)
         else:
-            packed = self._step(step)
-        judged = self._judge.step(packed.astype(np.float64), step.t_ns, self._previous)
+            self.memory = self._step(step)
+            packed = self.memory.packed
+        judged = self.judge.step(packed.astype(np.float64), step.t_ns, self._previous)
         self._previous = judged.value
         return judged
 
     @torch.inference_mode()
-    def _step(self, step: Step) -> FloatArray:
-        """Run the operator itself: float32 ``[E, 3 + M K]``."""
+    def _step(self, step: Step) -> Memory:
+        """Run the operator itself."""
         values, mask = self._host.load(step)
         inputs = Inputs(values=values, mask=mask, restart=self._never, text=self._text)
         for camera in self.operator.cameras:
             self._look(inputs, camera, step.frames.get(camera))
-        packed, self._state = self.operator.packed_step(inputs, self._state)
-        raw: FloatArray = packed[:, 0, 0].cpu().numpy()
-        return raw
+        latent, self._state = self.operator.latent_step(inputs, self._state)
+        # Together they leave a device in one copy.
+        both = torch.cat([latent, self.operator.heads.read(latent)], dim=-1)[:, 0, 0].cpu().numpy()
+        width = latent.shape[-1]
+        return Memory(both[:, :width], both[:, width:])
 
     @torch.inference_mode()
     def run(self, sequence: Sequence) -> Assessments:
@@ -144,25 +165,41 @@ class Assessor:
         Each step has the goal of its episode (:meth:`TextEncoder.track`), unless a task was set
         here: then that one holds throughout.
         """
-        text = self._track(sequence)
         parts = []
         previous = None
-        for start, stop, context in self._chunks(len(sequence)):
-            inputs = Inputs.from_sequence(sequence, text, context, stop).to(self.device)
-            packed = self.operator.packed(inputs)[:, 0, start - context :]
-            t_ns = sequence.t_ns[start:stop]
+        for start, latent in self._latents(sequence):
+            packed = self.operator.heads.read(latent)[:, 0]
+            t_ns = sequence.t_ns[start : start + packed.shape[1]]
             raw = packed.cpu().double().numpy()
-            parts.append(self._judge.packed(raw, t_ns, previous=previous))
+            parts.append(self.judge.packed(raw, t_ns, previous=previous))
             previous = float(parts[-1].value[-1])
         if not parts:
             size = self.operator.heads.bias.shape
-            return self._judge.packed(np.zeros((size[0], 0, size[-1])), sequence.t_ns)
+            return self.judge.packed(np.zeros((size[0], 0, size[-1])), sequence.t_ns)
         return Assessments(
             **{
                 f.name: np.concatenate([getattr(part, f.name) for part in parts])
                 for f in fields(Assessments)
             }
         )
+
+    @torch.inference_mode()
+    def memories(self, sequence: Sequence) -> Iterator[tuple[int, Memory]]:
+        """What :attr:`memory` would hold at each step of a sequence, some thousand at a time.
+
+        The first step of each part, and the part, ``[T, ...]``; otherwise as :meth:`run`.
+        """
+        for start, latent in self._latents(sequence):
+            packed = self.operator.heads.read(latent)
+            # Members last but one, as at a single step.
+            yield start, Memory(*(x[:, 0].transpose(0, 1).cpu().numpy() for x in (latent, packed)))
+
+    def _latents(self, sequence: Sequence) -> Iterator[tuple[int, Tensor]]:
+        """Latents ``[E, 1, T, W]`` of a sequence in parts, each with its first step."""
+        text = self._track(sequence)
+        for start, stop, context in self._chunks(len(sequence)):
+            inputs = Inputs.from_sequence(sequence, text, context, stop).to(self.device)
+            yield start, self.operator.latents(inputs)[:, :, start - context :]
 
     def out_of_range(self, step: Step) -> float:
         """Share of the present values beyond the range of the training data, in [0, 1].

@@ -98,9 +98,14 @@ class Intake:
         return self._clock()
 
     def push(self, source: Source, raw: bytes, wake: bool = False) -> None:
-        """Take a message, or drop it; ``wake`` the thread that drains where it was taken."""
+        """Take a message, or drop it; ``wake`` the thread that drains where it was taken.
+
+        Before the first time on /clock there is no time at which it could have been received.
+        """
         with self._lock:
             now = self._clock()
+            if now == 0:
+                return
             taken = source.allows(now, self._waiting[source])
             if taken:
                 source.size += len(raw)

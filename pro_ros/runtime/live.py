@@ -7,6 +7,7 @@ import math
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from pro_ros.errors import DataError
 from pro_ros.runtime.encoder import Encoder
 from pro_ros.runtime.health import FaultLog, Health, Latencies, Say, StreamHealth
 from pro_ros.runtime.intake import Arrival, Intake, Source
-from pro_ros.runtime.monitor import Statement
+from pro_ros.runtime.monitor import Monitor, Statement
 from pro_ros.runtime.pipeline import Pipeline
 from pro_ros.streams.cdr import CdrReader
 from pro_ros.streams.sample import Step
@@ -26,11 +27,15 @@ NS = 1_000_000_000
 POLL_S = 0.005
 """Longest sleep where the robot's clock is not the machine's: it may run at any speed [s]."""
 
+LEAST_POLL_S = 0.0005
+"""And the shortest [s]."""
+
 SILENCE_PERIODS = 3.0
 """Expected periods without a step after which it is said that there is nothing to judge."""
 
-FAILURE_S = 10.0
-"""Time after which the same failure of the operator is said again [s]."""
+FAILURE_S, OTHER_FAILURE_S = 10.0, 1.0
+"""Time after which the same failure of the operator is said again, and after which another one
+is: each is many lines [s]."""
 
 LEAST_SILENCE_S = 0.5
 """And at least so many seconds [s]."""
@@ -111,6 +116,7 @@ class LiveOperator:
         self._failure = ("", -math.inf)
         self._counts = Health()
         self._backwards = 0
+        self._changes: deque[Callable[[Monitor], None]] = deque()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pro_ros operator", daemon=True)
 
@@ -125,6 +131,10 @@ class LiveOperator:
         self.intake.wake.set()
         if self._thread.ident is not None:
             self._thread.join()
+
+    def tune(self, change: Callable[[Monitor], None]) -> None:
+        """Change the monitor on the operator's own thread, between two steps."""
+        self._changes.append(change)
 
     @property
     def valid_age(self) -> float:
@@ -173,10 +183,11 @@ class LiveOperator:
                 self._stop.wait(self.period)
 
     def _fail(self, trace: str) -> None:
-        """Count a failure of the operator itself; the same one is said every ten seconds."""
+        """Count a failure of the operator itself, and say it now and then."""
         self._counts.failures += 1
         now = time.monotonic()
-        if trace != self._failure[0] or now - self._failure[1] > FAILURE_S:
+        before, said_at = self._failure
+        if now - said_at > (FAILURE_S if trace == before else OTHER_FAILURE_S):
             self._failure = (trace, now)
             for line in trace.splitlines():
                 self._say("error", line)
@@ -194,9 +205,10 @@ class LiveOperator:
         if due is None:
             # A grid begins with the first sample, which does not wake: look for it.
             return min(longest, 0.02) if self._on_grid else longest
-        # One microsecond more: a step is due before the time that fires it.
+        # One microsecond more: a step is due before the time that fires it. A clock that is not
+        # the machine's may stand still at that very time.
         left = (due - self.intake.now()) / NS + 1e-6
-        return min(max(left, 0.0), longest)
+        return min(max(left, 0.0 if self._real_time else LEAST_POLL_S), longest)
 
     @property
     def _on_grid(self) -> bool:
@@ -204,6 +216,8 @@ class LiveOperator:
 
     def turn(self) -> None:
         """Do what is to be done now: everything received, then every step that is due."""
+        while self._changes:
+            self._changes.popleft()(self.pipeline.monitor)
         now, arrivals = self.intake.drain()
         steps: list[tuple[Step, int]] = []
         failure = ""
@@ -217,9 +231,9 @@ class LiveOperator:
         self._note_clock()
         if failure:
             self._fail(failure)
+        self._counts.steps += len(steps)
+        self._counts.restarts += sum(step.restart for step, _ in steps)
         for n, (step, newest_ns) in enumerate(steps):
-            self._counts.steps += 1
-            self._counts.restarts += step.restart
             if self.intake.now() - step.t_ns > self._late_ns:
                 self.pipeline.monitor.skip(step)
                 self._counts.late += 1
@@ -306,7 +320,9 @@ class LiveOperator:
         jumps = self.pipeline.stepper.builder.jumps
         jumped = [name for name, before in self._jumps.items() if jumps[name] > before]
         self._jumps = jumps
-        for name, age in step.ages.items():
+        for name in self._health:
+            # A label stream has no age, and no fault but that it cannot be read.
+            age = step.ages.get(name, math.inf)
             found = (
                 ("clock", jumped),
                 ("stale", step.stale),
@@ -320,9 +336,8 @@ class LiveOperator:
     def _heard(self, name: str, now: int) -> bool:
         """Whether messages of the stream are being received, whatever their stamps say."""
         received = self._received_ns.get(name)
-        return received is not None and (
-            now - received < self.pipeline.stepper.spec.streams[name].stale_s * NS
-        )
+        stale_s = self.pipeline.stepper.spec.streams[name].stale_s
+        return received is not None and now - received < stale_s / 2 * NS
 
     def _note_clock(self) -> None:
         stepper = self.pipeline.stepper

@@ -20,7 +20,7 @@ from pro_ros.model.calibration import AlarmThreshold
 from pro_ros.model.checkpoint import Checkpoint
 from pro_ros.model.outputs import Assessment
 from pro_ros.runtime.alarms import Alarm
-from pro_ros.runtime.assessor import Assessor
+from pro_ros.runtime.assessor import Assessor, Memory
 from pro_ros.runtime.reward import RewardTerms, TransitionReward
 from pro_ros.streams.sample import Step
 from pro_ros.streams.spec import RobotSpec
@@ -47,6 +47,15 @@ class Statement:
     alarm_begins: bool = False
 
 
+@dataclass(frozen=True)
+class Latest:
+    """The newest judged step, what was said of it, and what the operator knows there."""
+
+    step: Step
+    statement: Statement
+    memory: Memory
+
+
 class Monitor:
     """Runs a checkpoint over consecutive steps of one robot.
 
@@ -65,6 +74,9 @@ class Monitor:
     ----------
     episode_id
         The episode that is running, for the messages; empty where it is not known.
+    latest
+        The newest judged step; None before the first, and where there is nothing to judge. It is
+        replaced as a whole, so that another thread may read it.
 
     Raises
     ------
@@ -82,6 +94,7 @@ class Monitor:
     ) -> None:
         self._required = required_streams(checkpoint.spec, optional)
         self.episode_id = ""
+        self.latest: Latest | None = None
         self.assessor = Assessor(checkpoint, device, task, context)
         calibration = checkpoint.calibration
         self.source = Source(
@@ -136,6 +149,7 @@ class Monitor:
 
     def forget(self) -> None:
         """Empty the memory before the next step: what it holds may be damaged."""
+        self.latest = None
         self._skipped_restart = True
 
     def silence(self, t_ns: int, ages: Mapping[str, float], failed: bool = False) -> Statement:
@@ -143,6 +157,7 @@ class Monitor:
 
         ``failed``: the operator itself failed.
         """
+        self.latest = None
         modes, horizons = len(self.source.modes), len(self.source.horizons)
         nothing = Assessment(
             t_ns=t_ns,
@@ -213,7 +228,10 @@ class Monitor:
             self._reward.reset()
         alarm = self._alarm_state(step.t_ns, score)
         begins = self._alarm is not None and self._alarm.begins
-        return Statement(assessment, info, alarm, reward, begins)
+        said = Statement(assessment, info, alarm, reward, begins)
+        assert self.assessor.memory is not None
+        self.latest = Latest(step, said, self.assessor.memory)
+        return said
 
     def _validity(
         self, step: Step, assessment: Assessment, faulty: tuple[str, ...], overload: bool

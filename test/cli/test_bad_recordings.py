@@ -328,7 +328,11 @@ def test_stamps_that_go_back_or_repeat_are_not_used_and_noted(
 
 @pytest.mark.parametrize(
     ("shift", "said"),
-    [(-600, "80 samples stale on arrival"), (600, "80 samples stamped after the receipt")],
+    [
+        (-600, "80 samples stale on arrival"),
+        (8, "80 samples stamped after the receipt"),
+        (600, "80 samples whose stamp jumps by more than 1 s: synchronise the clocks, or set"),
+    ],
 )
 def test_a_header_clock_that_disagrees_with_receipt_is_noted(
     run: Run, toy: Toy, tmp_path: Path, shift: int, said: str

@@ -53,6 +53,14 @@ def robot(step: dict[str, Any], **episodes: Any) -> RobotSpec:
     return parse_spec(raw, "toy")
 
 
+def changed(spec: RobotSpec, **streams: dict[str, Any]) -> RobotSpec:
+    """The same with other keys of some streams."""
+    raw = spec.model_dump()
+    for name, keys in streams.items():
+        raw["streams"][name] |= keys
+    return parse_spec(raw, "toy")
+
+
 def alarm(threshold: float, **changes: Any) -> AlarmThreshold:
     given = {
         "target": "any", "horizon": 2.0, "criterion": "miss_rate", "requested": 0.2,

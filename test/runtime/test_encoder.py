@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ from pro_ros.interfaces import (
     typestore,
 )
 from pro_ros.model.outputs import Assessment
-from pro_ros.runtime.encoder import MOST_SHAPES, Encoder
+from pro_ros.runtime.encoder import MOST_SHAPES, TOPICS, Encoder
 from pro_ros.runtime.monitor import Statement
 from pro_ros.runtime.reward import RewardTerms
 from pro_ros.runtime.template import Template
@@ -28,7 +29,7 @@ from pro_ros.runtime.template import Template
 NAME = st.text("abé_/", max_size=9)
 TIME = st.integers(0, 2**31 * 10**9 - 1)
 NUMBER = st.floats(-1e6, 1e6) | st.just(math.inf)
-BITS = st.lists(st.sampled_from(["STALE_INPUT", "RESTARTED", "NO_INPUT"]), unique=True)
+BITS = st.lists(st.sampled_from(["STALE_INPUT", "RESTARTED", "NO_INPUT", "OVERLOAD"]), unique=True)
 
 
 @st.composite
@@ -54,12 +55,13 @@ def statements(draw, source: Source, streams: tuple[str, ...]) -> Statement:
         validity=(*valid, *draw(BITS)),
         ages={stream: draw(st.floats(0, 9) | st.just(math.inf)) for stream in streams},
         stale=tuple(draw(st.lists(st.sampled_from(streams), unique=True))) if streams else (),
+        faulty=tuple(draw(st.lists(st.sampled_from(streams), unique=True))) if streams else (),
         window_start_ns=draw(TIME),
         latency=draw(st.floats(0, 1)),
         episode_id=draw(NAME),
     )
     alarm = Alarm(
-        on=draw(st.booleans()), basis=draw(st.sampled_from(["NOT_SET", "MISS_RATE"])),
+        on=draw(st.booleans()), basis=draw(st.sampled_from(["NOT_SET", "MISS_RATE", "MANUAL"])),
         level=draw(NUMBER | st.just(math.nan)), threshold=draw(st.floats(0, 1)),
         score=draw(st.floats(0, 1)), horizon=draw(st.floats(0, 9)), mode=draw(NAME),
     )  # fmt: skip
@@ -82,6 +84,16 @@ def test_the_bytes_are_those_of_the_message_objects(data):
         assert risk == store.serialize_cdr(risk_message(*parts), RISK)
         reward = reward_message(store, said.reward, source, said.info)
         assert encoder.reward(said.reward, said.info) == store.serialize_cdr(reward, REWARD)
+        messages = encoder.messages(said)
+        assert [name for name, _ in messages] == list(TOPICS)
+        assert [raw for _, raw in messages[:2]] == [assessment, risk]
+        numbers = (said.assessment.progress, said.assessment.value, said.assessment.risk[-1])
+        for (name, raw), number in zip(messages[3:], numbers, strict=True):
+            shown = number if "VALID" in said.info.validity else math.nan
+            plain = store.deserialize_cdr(raw, TOPICS[name])
+            np.testing.assert_array_equal(plain.data, np.float32(shown))
+        without = encoder.messages(replace(said, reward=None))
+        assert [name for name, _ in without] == [name for name in TOPICS if name != "reward"]
 
 
 def test_ever_new_shapes_do_not_fill_the_memory():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -20,8 +21,9 @@ from runtime_toy import (
     write_bag,
 )
 
-from pro_ros.episodes.arrays import recording_sequences
+from pro_ros.episodes.arrays import recording_sequences, sequences
 from pro_ros.episodes.bags import BagRecording
+from pro_ros.episodes.dataset import Source, create_dataset
 from pro_ros.errors import StorageError
 from pro_ros.interfaces import typestore
 from pro_ros.model.checkpoint import Checkpoint
@@ -128,8 +130,13 @@ def test_the_numbers_are_those_of_stepping_and_of_whole_sequences(step, recorded
     assessor = Assessor(checkpoint)
     steps = stepped(recorded, checkpoint)
     assert [t for t, _ in messages] == [s.t_ns for s in steps]
+    valid = {t for t, message in messages if message.validity & message.VALIDITY_VALID}
+    assert len(valid) > 0.7 * len(steps)
     for (_, message), now in zip(messages, steps, strict=True):
         expected = assessor.assess(now)
+        if now.t_ns not in valid:
+            assert np.isnan([message.value, *message.risk.risk]).all()
+            continue
         for name in NUMBERS:
             assert getattr(message, name) == np.float32(getattr(expected, name)), name
         np.testing.assert_array_equal(message.risk.risk, expected.risk.astype(np.float32))
@@ -141,10 +148,16 @@ def test_the_numbers_are_those_of_stepping_and_of_whole_sequences(step, recorded
             "r", recording.samples(), checkpoint.spec, [], [], recording.end_ns
         )
     assert len(sequences) == 2
+    trained = np.concatenate([sequence.t_ns for sequence in sequences])
+    # Steps into the silence, which training leaves out: nobody knew that it would be long.
+    others = {t for t, _ in messages} - set(trained.tolist())
+    assert all(T0 + 2_980 * MS < t <= T0 + 3_980 * MS for t in others)
+    assert bool(others) == ("rate" in step)
     wholes = [Assessor(checkpoint).run(sequence) for sequence in sequences]
+    usable = np.isin(trained, list(valid))
     for name in NUMBERS:
-        whole = np.concatenate([getattr(w, name) for w in wholes])
-        given = [getattr(message, name) for _, message in messages]
+        whole = np.concatenate([getattr(w, name) for w in wholes])[usable]
+        given = [getattr(message, name) for t, message in messages if t in valid - others]
         np.testing.assert_allclose(given, whole, atol=1e-5, err_msg=name)
         assert np.ptp(whole) > 1e-3 or name == "termination", "the operator sees no difference"
 
@@ -158,7 +171,7 @@ def test_steps_lie_on_the_grid_of_the_recordings_own_clock(recorded, bag):
         assert message.window_end == message.header.stamp
     received = [t for topic, _, t, _ in raw(recorded) if topic != "/notes"]
     assert received[0] <= messages[0][0]
-    assert messages[-1][0] <= received[-1]
+    assert messages[-1][0] <= received[-1], "a step after the last message"
     assert [m.sequence for _, m in messages] == list(range(len(messages)))
     for name in ("risk", *PLAIN):
         assert [t for t, _ in said(bag, name)] == [t for t, _ in messages]
@@ -176,13 +189,20 @@ def test_an_assessment_stands_before_the_first_message_it_does_not_know(bag):
     assert steps == sorted(steps)
 
 
-def test_a_gap_restarts_the_operator_and_no_step_is_made_in_it(bag):
+def test_a_gap_restarts_the_operator_and_steps_end_in_it(bag):
     messages = said(bag, "assessment")
     flagged = [t for t, m in messages if m.validity & m.VALIDITY_RESTARTED]
     assert flagged == [T0, T0 + 5_000 * MS]
-    assert not [t for t, _ in messages if T0 + 3_100 * MS < t < T0 + 5_000 * MS]
+    # Joints of 2.978 s came last: stale 0.25 s later. Steps end a gap (1 s) after their receipt.
+    silent = [(t, m) for t, m in messages if T0 + 3_228 * MS < t < T0 + 5_000 * MS]
+    assert [t for t, _ in silent] == [T0 + n * 50 * MS for n in range(65, 80)]
+    for _, message in silent:
+        assert not message.validity & message.VALIDITY_VALID
+        assert message.validity & message.VALIDITY_STALE_INPUT
+        assert "joints" in message.stale_streams
     rewards = said(bag, "reward")
-    assert len(rewards) == len(messages) - 2
+    usable = [bool(m.validity & m.VALIDITY_VALID) for _, m in messages]
+    assert len(rewards) == sum(a and b for a, b in itertools.pairwise(usable))
     values = {m.sequence: m.value for _, m in messages}
     for t, reward in rewards:
         assert reward.value == values[reward.sequence]
@@ -196,7 +216,8 @@ def test_plain_numbers_and_the_risk_topic_repeat_the_assessment(bag):
     ):
         assert (r.sequence, r.header) == (a.sequence, a.header)
         np.testing.assert_array_equal(r.risk, a.risk.risk)
-        assert [m.data for _, m in plain] == [a.progress, a.value, a.risk.risk[-1]]
+        shown = [m.data for _, m in plain]
+        np.testing.assert_array_equal(shown, [a.progress, a.value, a.risk.risk[-1]])
 
 
 def test_what_a_replay_did_is_what_stands_in_the_bag(recorded, trained, tmp_path):
@@ -208,7 +229,7 @@ def test_what_a_replay_did_is_what_stands_in_the_bag(recorded, trained, tmp_path
     assert done.steps == len(messages)
     assert done.messages == len(raw(recorded))
     assert done.restarts == 2
-    assert done.highest_risk == pytest.approx(max(m.risk.risk[-1] for _, m in messages))
+    assert done.highest_risk == pytest.approx(np.nanmax([m.risk.risk[-1] for _, m in messages]))
     on = [bool(m.risk.alarm) for _, m in messages]
     assert any(on)
     assert done.alarms >= sum(b and not a for a, b in zip([False, *on], on, strict=False)) > 0
@@ -216,7 +237,7 @@ def test_what_a_replay_did_is_what_stands_in_the_bag(recorded, trained, tmp_path
     assert 0.0 <= shares[0] < shares[-1] <= 1.0
 
 
-def test_a_recorded_task_context_is_the_goal_from_its_time_on(made, tmp_path):
+def test_a_recorded_task_context_is_the_goal_from_its_receipt_on(made, tmp_path):
     checkpoint = made(robot({"rate": 20}))
     change = T0 + 1_010 * MS
     messages = [*robot_messages(2.0), task(change, "fold", sku="A7")]
@@ -229,10 +250,11 @@ def test_a_recorded_task_context_is_the_goal_from_its_time_on(made, tmp_path):
             assessor.set_task("fold", {"robot": "toy", "sku": "A7"})
         expected.append(np.float32(assessor.assess(step).value))
     given = [m.value for _, m in said(tmp_path / "out", "assessment")]
-    assert given == expected
+    assert np.isnan(given[0]), "no pressure was received yet"
+    assert given[1:] == expected[1:]
     replayed(recorded, checkpoint, tmp_path / "told", task="pick", context={"robot": "toy"})
     told = [m.value for _, m in said(tmp_path / "told", "assessment")]
-    assert told[:20] == given[:20]
+    assert told[1:20] == given[1:20]
     assert told[30:] != given[30:]
 
 
@@ -240,12 +262,56 @@ def test_episode_events_reset_the_memory_as_they_do_in_training(made, tmp_path):
     spec = robot({"rate": 20}, by="events", reset=True)
     begins = [T0 + 405 * MS, T0 + 1_205 * MS]
     marks = [event(t, "episode_begin", f"e{n}") for n, t in enumerate(begins)]
+    # The second one was received 60 ms after it was stamped: nobody knew of it earlier.
+    marks[1] = (begins[1] + 60 * MS, *marks[1][1:])
     recorded = write_bag(tmp_path / "bag", [*robot_messages(2.0), *marks])
     done = replayed(recorded, made(spec), tmp_path / "out")
     messages = said(tmp_path / "out", "assessment")
     flagged = [t for t, m in messages if m.validity & m.VALIDITY_RESTARTED]
-    assert flagged == [T0, T0 + 450 * MS, T0 + 1_250 * MS]
+    assert flagged == [T0, T0 + 450 * MS, T0 + 1_300 * MS]
     assert done.restarts == 3
+    created = create_dataset(tmp_path / "data", "d", spec, [Source("r", recorded)])
+    assert [s.t_ns[0] for s in sequences(created.dataset)] == flagged
+    episodes = [m.episode_id for _, m in messages]
+    assert episodes == [""] * 9 + ["e0"] * 17 + ["e1"] * (len(messages) - 26)
+
+
+@pytest.mark.parametrize("absent", ["/vacuum", "/flag"])
+def test_a_recording_without_a_stream_is_judged_without_it(made, tmp_path, absent):
+    flag = {
+        "modality": "label", "rate": 1, "topic": "/flag", "type": "std_msgs/msg/Float64",
+        "clock": "receipt", "features": [{"name": "f", "field": "data"}],
+    }  # fmt: skip
+    raw_spec = robot({"rate": 20}).model_dump()
+    raw_spec["streams"]["flag"] = flag
+    checkpoint = made(parse_spec(raw_spec, "toy"))
+    number = typestore().types["std_msgs/msg/Float64"](data=1.0)
+    messages = [*robot_messages(1.0), (T0, "/flag", "std_msgs/msg/Float64", number)]
+    recorded = write_bag(tmp_path / "bag", [m for m in messages if m[1] != absent])
+    with BagRecording(recorded, checkpoint.spec, allow_missing=True) as recording:
+        replay(recording, checkpoint, tmp_path / "out")
+    found = [m for _, m in said(tmp_path / "out", "assessment")]
+    assert all(m.validity & m.VALIDITY_VALID for m in found[1:])
+    lacks = bool(found[-1].validity & found[-1].VALIDITY_NO_INPUT)
+    assert lacks == (absent == "/vacuum")
+
+
+def test_stamps_that_jump_are_remarked_and_judged_as_a_clock_fault(made, tmp_path):
+    messages = list(robot_messages(1.0))
+    joints = [message for _, topic, _, message in messages if topic == "/joint_states"]
+    for n in (20, 40):
+        joints[n].header.stamp.sec += 3600
+    recorded = write_bag(tmp_path / "bag", messages)
+    done = replayed(recorded, made(robot({"rate": 20})), tmp_path / "out")
+    (line,) = [r for r in done.remarks if "jumps by more than 1 s" in r]
+    assert line == (
+        "bag: stream 'joints': 2 samples whose stamp jumps by more than 1 s: synchronise the "
+        "clocks, or set 'clock: receipt'"
+    )
+    faults = [m for _, m in said(tmp_path / "out", "assessment")
+              if m.validity & m.VALIDITY_CLOCK_FAULT]  # fmt: skip
+    assert len(faults) == 2
+    assert not any(m.validity & m.VALIDITY_VALID for m in faults)
 
 
 def test_an_output_that_overlaps_the_recording_is_refused(

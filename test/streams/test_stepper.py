@@ -45,8 +45,10 @@ def sample(stream: str, ms: int, value: float = 1.0, stamp_ms: int | None = None
     return Sample(stream, receipt, stamp, np.array([value]))
 
 
-def run(spec: RobotSpec, samples: list[Sample]) -> tuple[Stepper, list[Step]]:
-    stepper = Stepper(spec)
+def run(
+    spec: RobotSpec, samples: list[Sample], into_silence: bool = True
+) -> tuple[Stepper, list[Step]]:
+    stepper = Stepper(spec, into_silence)
     steps = [step for s in samples for step in stepper.feed(s)]
     return stepper, steps + stepper.flush()
 
@@ -57,7 +59,8 @@ def times(steps: list[Step]) -> list[int]:
 
 def content(step: Step) -> tuple[Any, ...]:
     return (
-        step.t_ns, step.restart, step.stale, tuple(step.ages.items()),
+        step.clock_fault, step.t_ns, step.restart, step.stale, step.frozen, step.incomplete,
+        tuple(step.ages.items()),
         *(v.tobytes() for v in step.values.values()), *(m.tobytes() for m in step.mask.values()),
     )  # fmt: skip
 
@@ -121,12 +124,16 @@ def test_a_rate_that_is_no_whole_number_of_nanoseconds_does_not_drift() -> None:
 
 
 @pytest.mark.parametrize("spec", [ON_A, AT_10])
-def test_a_gap_resets_and_no_step_is_made_within_it(spec: RobotSpec) -> None:
+@pytest.mark.parametrize("into_silence", [True, False])
+def test_a_gap_resets_and_steps_go_on_into_it_for_no_longer_than_its_limit(
+    spec: RobotSpec, into_silence: bool
+) -> None:
     before = [sample("a", 0, 5.0), sample("b", 95, 6.0), sample("a", 100, 7.0)]
     after = [sample("b", 5000, 1.0), sample("a", 5050, 2.0), sample("a", 5150, 4.0)]
-    stepper, steps = run(spec, before + after)
+    stepper, steps = run(spec, before + after, into_silence)
     assert stepper.gaps == 1
-    assert [t for t in times(steps) if 100 < t < 5000] == []
+    within = list(range(200, 1101, 100)) if into_silence and spec is AT_10 else []
+    assert [t for t in times(steps) if 100 < t < 5000] == within
     _, fresh = run(spec, after)
     assert [content(s) for s in steps[-len(fresh) :]] == [content(s) for s in fresh]
     assert [s.restart for s in steps].count(True) == 2
@@ -142,7 +149,7 @@ def test_silence_as_long_as_the_gap_is_none() -> None:
 def test_labels_do_not_bridge_a_gap() -> None:
     stepper, steps = run(AT_10, [sample("a", 0), sample("flag", 900), sample("a", 1500)])
     assert stepper.gaps == 1
-    assert times(steps) == [0, 1500]
+    assert times(steps) == [*range(0, 1001, 100), 1500]
 
 
 def test_one_stream_alive_is_no_gap() -> None:
@@ -160,7 +167,8 @@ def test_time_going_back_resets_and_is_counted(stream: str) -> None:
     assert stepper.backwards == 1
     assert stepper.gaps == 0
     _, fresh = run(spec, back)
-    assert [content(s) for s in steps[1:]] == [content(s) for s in fresh]
+    assert [content(s)[1:] for s in steps[1:]] == [content(s)[1:] for s in fresh]
+    assert [s.clock_fault for s in steps[:3]] == [False, True, False][: len(steps)]
 
 
 def test_a_step_time_before_time_went_back_does_not_count_after_it() -> None:
@@ -330,6 +338,102 @@ def test_times_increase_between_restarts_and_lie_near_samples(
     )
 
 
+def test_an_episode_that_was_to_begin_later_than_where_time_went_back_is_forgotten() -> None:
+    spec = episodes({"by": "events"}, {"on": "a"})
+    stepper = Stepper(spec)
+    stepper.feed(sample("a", 1000))
+    stepper.begin_episode(START + 1100 * MS)
+    stepper.begin_episode(START + 390 * MS)  # received after the clock went back
+    stepper.feed(sample("a", 400))
+    assert stepper.episode_count == 1
+    assert stepper.episode_start_ns == START + 390 * MS
+
+
+def test_the_next_step_is_due_until_silence_has_lasted_for_the_gap() -> None:
+    stepper = Stepper(AT_10)
+    assert stepper.due_ns is None
+    assert stepper.advance(START) == []
+    stepper.feed(sample("a", 40))
+    assert stepper.due_ns == START + 100 * MS
+    assert stepper.advance(START + 100 * MS) == []  # a sample at 100 ms may follow
+    assert times(stepper.advance(START + 100 * MS + 1)) == [100]
+    assert stepper.due_ns == START + 200 * MS
+    assert times(stepper.advance(START + 9000 * MS)) == list(range(200, 1001, 100))
+    assert stepper.due_ns is None, "nothing is due in a long silence: a node would not sleep"
+    assert stepper.advance(START + 99_000 * MS) == []
+    stepper.feed(sample("a", 20_030))
+    assert stepper.due_ns == START + 20_100 * MS
+    assert Stepper(ON_A).due_ns is None
+
+
+Call = tuple[str, int]
+
+
+@st.composite
+def live_calls(draw: Any) -> tuple[RobotSpec, list[Sample], list[Call]]:
+    """Samples, and between them begins of episodes and looks at the clock, in order of time."""
+    by = draw(st.sampled_from([
+        {"by": "file"}, {"by": "gap"}, {"by": "events"}, {"by": "events", "reset": True},
+        SIGNAL, {**SIGNAL, "reset": True},
+    ]))  # fmt: skip
+    spec = episodes(by, draw(st.sampled_from([{"rate": 10}, {"rate": 13}, {"on": "a"}])))
+    calls: list[Call] = []
+    samples: list[Sample] = []
+    now = 0
+    for kind, wait in draw(st.lists(
+        st.tuples(st.sampled_from(["a", "a", "b", "flag", "begin", "advance", "advance"]),
+                  st.sampled_from([0, 1, 35, 100, 240, 999, 1000, 1001, 1300, 2500])),
+        max_size=40,
+    )):  # fmt: skip
+        now += wait
+        if kind == "begin" and by["by"] != "events":
+            continue
+        calls.append((kind, now))
+        if kind in spec.streams:
+            number = draw(st.sampled_from([0.0, 1.0, 2.0, math.nan]))
+            samples.append(sample(kind, now, number, now - draw(st.sampled_from([0, 0, 5, 30]))))
+    calls.append(("advance", now + draw(st.sampled_from([0, 50, 700, 3000]))))
+    return spec, samples, calls
+
+
+def live(spec: RobotSpec, samples: list[Sample], calls: list[Call], looks: bool) -> list[Step]:
+    """What a live node does; without ``looks`` only its last look at the clock is taken."""
+    stepper, waiting = Stepper(spec), iter(samples)
+    steps: list[Step] = []
+    for n, (kind, ms) in enumerate(calls):
+        if kind == "begin":
+            stepper.begin_episode(START + ms * MS)
+        elif kind != "advance":
+            steps += stepper.feed(next(waiting))
+        elif looks or n == len(calls) - 1:
+            steps += stepper.advance(START + ms * MS)
+    return steps
+
+
+@given(live_calls())
+def test_looking_at_the_clock_between_samples_gives_the_same_steps_earlier(
+    given_: tuple[RobotSpec, list[Sample], list[Call]],
+) -> None:
+    spec, samples, calls = given_
+    expected = [content(s) for s in live(spec, samples, calls, looks=False)]
+    assert [content(s) for s in live(spec, samples, calls, looks=True)] == expected
+
+
+@given(live_calls())
+def test_what_training_leaves_out_are_the_steps_in_silence_and_no_other(
+    given_: tuple[RobotSpec, list[Sample], list[Call]],
+) -> None:
+    spec, samples, _ = given_
+    _, whole = run(spec, samples)
+    _, trained = run(spec, samples, into_silence=False)
+    heard = [s.receipt_ns for s in samples if s.stream in spec.input_streams]
+    silent = [(a, b) for a, b in itertools.pairwise(heard) if b - a > spec.gap * NS]
+    kept = [s for s in whole if not any(a < s.t_ns < b for a, b in silent)]
+    assert [s.t_ns for s in kept] == [s.t_ns for s in trained]
+    for one, other in zip(kept, trained, strict=True):
+        assert content(one) == content(other)
+
+
 @given(spec=SPECS, before=LOGS, after=LOGS)
 def test_after_a_gap_nothing_is_left(spec: RobotSpec, before: Any, after: Any) -> None:
     if spec.episodes.signal is not None:
@@ -342,4 +446,7 @@ def test_after_a_gap_nothing_is_left(spec: RobotSpec, before: Any, after: Any) -
         return
     _, fresh = run(spec, later)
     _, steps = run(spec, log(before) + later)
-    assert [content(s) for s in steps[len(steps) - len(fresh) :]] == [content(s) for s in fresh]
+    left = steps[len(steps) - len(fresh) :]
+    # A clock that went back before is still to be said.
+    assert [content(s)[1:] for s in left] == [content(s)[1:] for s in fresh]
+    assert [s.clock_fault for s in left[1:]] == [s.clock_fault for s in fresh[1:]]

@@ -136,6 +136,126 @@ def test_a_stamp_ahead_of_its_receipt_is_counted_and_has_age_zero() -> None:
     assert named(builder, 1.1) == {"a.x": 2.0, "a.age": 0.0}
 
 
+def said(builder: StepBuilder, seconds: float) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """What a step says to be frozen and incomplete, and whether a clock jumped."""
+    step = builder.build(round(seconds * NS))
+    return step.frozen, step.incomplete, step.clock_fault
+
+
+def test_values_that_stand_still_for_too_long_are_frozen_until_one_changes() -> None:
+    two = [{"name": "x", "field": "x"}, {"name": "y", "field": "y"}]
+    builder = StepBuilder(robot(a={"features": two, "frozen": 0.5}, still={}))
+    for n in range(9):
+        builder.push(sample("a", 1.0 + n / 10, 5.0, 6.0))
+        builder.push(sample("still", 1.0 + n / 10, 5.0))
+        assert said(builder, 1.0 + n / 10)[0] == (("a",) if n > 5 else ())
+    builder.push(sample("a", 1.9, 5.0, 6.5))
+    assert said(builder, 1.9)[0] == ()
+    assert said(builder, 2.4)[0] == ()
+    assert said(builder, 2.5)[0] == ("a",)
+    builder.reset()
+    assert said(builder, 2.5)[0] == ()
+    builder.push(sample("a", 2.6, 5.0, 6.5))
+    assert said(builder, 2.6)[0] == (), "how long it stood still before is not known"
+
+
+def test_a_stream_that_is_stale_is_not_frozen_as_well() -> None:
+    builder = StepBuilder(robot(a={"frozen": 0.5, "hold": 0.2, "stale": 1.0}))
+    builder.push(sample("a", 1.0, 5.0))
+    for second, stale, frozen in ((1.4, (), ()), (1.9, (), ("a",)), (2.1, ("a",), ())):
+        step = builder.build(round(second * NS))
+        assert (step.stale, step.frozen) == (stale, frozen)
+
+
+def test_a_camera_freezes_too() -> None:
+    builder = StepBuilder(robot(cam={"modality": "visual", "frozen": 0.5}))
+    for n in range(8):
+        builder.push(Sample("cam", n * NS // 10, n * NS // 10, np.zeros((8, 8, 3), np.uint8)))
+    assert said(builder, 0.7)[0] == ("cam",)
+    builder.push(Sample("cam", NS, NS, np.ones((8, 8, 3), np.uint8)))
+    assert said(builder, 1.0)[0] == ()
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_newest_sample_with_a_missing_value_is_incomplete(last: bool) -> None:
+    two = [{"name": "x", "field": "x"}, {"name": "y", "field": "y"}]
+    summaries = [{"over": 9.0, "stats": ["mean"]}]
+    builder = StepBuilder(
+        robot(a={"features": two, "last": last, "summaries": summaries}, b={"modality": "state"})
+    )
+    builder.push(sample("b", 1.0, 1.0))
+    builder.push(sample("a", 1.0, 1.0, 1.0))
+    assert said(builder, 1.0)[1] == ()
+    builder.push(sample("a", 1.1, 1.0, math.nan))
+    assert said(builder, 1.1)[1] == ("a",)
+    builder.push(sample("a", 1.2, 1.0, 2.0))
+    assert said(builder, 1.2)[1] == ()
+    builder.push(sample("b", 1.3, math.nan))
+    assert said(builder, 1.3)[1] == ("b",)
+    builder.reset()
+    assert said(builder, 1.3)[1] == ()
+
+
+def test_a_stamp_far_ahead_is_not_taken_and_those_that_are_right_go_on() -> None:
+    builder = StepBuilder(robot(a={}, b={}))
+    builder.push(sample("a", 10.0, 1.0))
+    assert not builder.push(sample("a", 15.2, 2.0, receipt=10.1))
+    assert builder.jumps == {"a": 1, "b": 0}
+    assert builder.ahead == {"a": 0, "b": 0}
+    assert said(builder, 10.1)[2]
+    assert not said(builder, 10.1)[2], "a clock fault is said once"
+    assert named(builder, 10.1)["a.x"] == 1.0
+    assert builder.push(sample("a", 10.2, 3.0))
+    assert named(builder, 10.2)["a.x"] == 3.0
+    assert builder.push(sample("a", 15.3, 4.0, receipt=10.3)), "no further than the gap"
+    assert builder.jumps == {"a": 1, "b": 0}
+    assert builder.ahead == {"a": 1, "b": 0}
+
+
+@pytest.mark.parametrize("modality", ["telemetry", "visual"])
+def test_a_clock_that_is_set_back_begins_its_stream_anew(modality: str) -> None:
+    spec = robot(a={"modality": modality}, b={"modality": "state"})
+    if modality == "telemetry":
+        spec = robot(
+            a={"summaries": [{"over": 4.0, "stats": ["max"]}, {"over": "episode"}]},
+            b={"modality": "state"},
+        )
+    builder, fresh = StepBuilder(spec), StepBuilder(spec)
+
+    def push(to: StepBuilder, second: float, value: int, receipt: float) -> bool:
+        if modality == "telemetry":
+            return to.push(sample("a", second, value, receipt=receipt))
+        pixels = np.full((8, 8, 3), value, np.uint8)
+        return to.push(Sample("a", round(receipt * NS), round(second * NS), pixels))
+
+    builder.push(sample("b", 20.0, 7.0))
+    assert push(builder, 20.0, 9, 20.0)
+    assert not push(builder, 15.0, 8, 20.1), "as far back as the gap: a late sample"
+    assert builder.refused["a"] == 1
+    for to in (builder, fresh):
+        assert push(to, 14.9, 3, 20.2)
+        assert push(to, 15.0, 4, 20.3)
+    fresh.push(sample("b", 20.0, 7.0))
+    assert builder.jumps == {"a": 1, "b": 0}
+    step, expected = builder.build(round(20.3 * NS)), fresh.build(round(20.3 * NS))
+    assert (step.clock_fault, expected.clock_fault) == (True, False)
+    assert step.ages == expected.ages
+    for name in step.values:
+        np.testing.assert_array_equal(step.values[name], expected.values[name])
+        np.testing.assert_array_equal(step.mask[name], expected.mask[name])
+    if modality == "visual":
+        frame = builder.build(15 * NS).frames["a"]
+        assert frame is not None
+        assert frame.max() == 4
+    assert not said(builder, 20.4)[2]
+
+
+def test_a_clock_fault_that_was_told_is_said_at_the_next_step_alone() -> None:
+    builder = StepBuilder(robot(a={}))
+    builder.clock_fault()
+    assert [said(builder, 1.0)[2] for _ in range(2)] == [True, False]
+
+
 def test_frames_are_handed_on_while_fresh() -> None:
     builder = StepBuilder(robot(cam={"modality": "visual", "hold": 0.2}, a={}))
     pixels = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
@@ -226,6 +346,7 @@ def test_reset_forgets_everything_but_the_counters() -> None:
     summaries = [{"over": 9.0, "stats": ["max", "since_change"]}, {"over": "episode"}]
     builder = StepBuilder(robot(a={"summaries": summaries}))
     empty = named(builder, 1.0)
+    builder.push(sample("a", 99.0, 1.0, receipt=1.0))
     builder.begin_episode(NS)
     for stamp in (1.0, 1.1, 1.1, math.nextafter(1.1, 0) - 0.01):
         builder.push(sample("a", stamp, 1.0))
@@ -234,6 +355,7 @@ def test_reset_forgets_everything_but_the_counters() -> None:
     assert builder.episode_start_ns is None
     assert builder.duplicates == {"a": 1}
     assert builder.refused == {"a": 1}
+    assert builder.jumps == {"a": 1}
 
 
 STATS = ("last", "mean", "std", "min", "max", "delta", "since_change")
