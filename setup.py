@@ -31,6 +31,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
+        *shared("action"),
         *shared("msg"),
         *shared("srv"),
         *shared("config"),
