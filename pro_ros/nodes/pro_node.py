@@ -6,6 +6,7 @@ Wiring only: what is received goes to the :class:`~pro_ros.runtime.intake.Intake
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -15,8 +16,9 @@ import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Float32
 
@@ -24,20 +26,22 @@ from pro_ros.episodes.marks import (
     EVENT_TYPE,
     TASK_TYPE,
     EventMark,
+    Mark,
     TaskMark,
     event_mark,
     mark_time,
     task_mark,
 )
 from pro_ros.errors import CheckpointError, ProError, SpecError
-from pro_ros.interfaces import validity_bits
+from pro_ros.interfaces import typestore, validity_bits
 from pro_ros.model.checkpoint import Checkpoint, load_checkpoint
 from pro_ros.msg import Assessment, EpisodeEvent, Heartbeat, Reward, Risk, TaskContext
 from pro_ros.nodes.diagnostics import model_status, operator_status, stream_status
 from pro_ros.nodes.message_types import installed_typestore
-from pro_ros.nodes.parameters import declare, guard, values
+from pro_ros.nodes.parameters import Parameter, declare, guard, values
 from pro_ros.nodes.pro_node_parameters import PRO_NODE_PARAMETERS
 from pro_ros.nodes.qos import ASSESSMENTS, EVENTS, LATCHED
+from pro_ros.nodes.spinning import FAULTY_PARAMETER, begin, end, spin
 from pro_ros.nodes.wiring import Topic, needed_streams, publisher_faults, subscribe, topics_of
 from pro_ros.runtime.health import Health
 from pro_ros.runtime.intake import Intake, Source
@@ -47,6 +51,14 @@ from pro_ros.runtime.pipeline import Pipeline
 from pro_ros.runtime.readers import live_reader
 from pro_ros.streams.decode import Decoder
 from pro_ros.streams.spec import load_spec
+
+SIM_TIME = Parameter("use_sim_time", False, "Of rclpy", changes="unconfigured")
+"""Declared by rclpy itself; the clock must not change under the operator."""
+
+NO_CLOCK = (
+    "'use_sim_time' is set, but no time comes on /clock: play the bag with '--clock', "
+    "or start the node without"
+)
 
 DONE, REFUSED = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -67,6 +79,7 @@ class ProNode(LifecycleNode):
         self._topics: list[Topic] = []
         self._operator: LiveOperator | None = None
         self._problem = ""
+        self._timeless = False
         self._outputs: dict[str, Any] = {}
         self._heartbeat: Any = None
         self._marks: list[tuple[Any, QoSProfile]] = []
@@ -78,7 +91,12 @@ class ProNode(LifecycleNode):
         self._report_timer = self.create_timer(
             self._settings["diagnostics_period"], self._report, clock=self._steady
         )
-        guard(self, PRO_NODE_PARAMETERS, lambda: self._checkpoint is None, self._change)
+        guard(
+            self,
+            (*PRO_NODE_PARAMETERS, SIM_TIME),
+            lambda: self._checkpoint is None,
+            self._change,
+        )
 
     @property
     def autostart(self) -> bool:
@@ -93,7 +111,11 @@ class ProNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and begin to assess."""
-        return self._guarded("activate", self._activate, state, super().on_activate)
+        result = self._guarded("activate", self._activate, state, super().on_activate)
+        if result == DONE and self._operator is not None:
+            # Only now are the publishers active: the first word must not be lost.
+            self._operator.start()
+        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop; what was remembered is forgotten."""
@@ -128,6 +150,9 @@ class ProNode(LifecycleNode):
         try:
             act()
         except Exception as exc:
+            if not self.context.ok():
+                # An interrupt took rclpy down meanwhile: nothing is wrong.
+                return REFUSED
             if not isinstance(exc, ProError):
                 self.get_logger().error(traceback.format_exc())
             self._problem = f"cannot {what}: {exc}"
@@ -173,13 +198,17 @@ class ProNode(LifecycleNode):
         # A parameter file cannot hold an empty list: an empty name stands for none.
         return [name for name in self._settings["optional_streams"] if name]
 
+    @property
+    def _simulated(self) -> bool:
+        return bool(self.get_parameter("use_sim_time").value)
+
     def _activate(self) -> None:
         assert self._checkpoint is not None
         spec, settings = self._checkpoint.spec, self._settings
         pipeline = Pipeline(
             self._checkpoint, settings["device"], settings["task"], optional=self._optional
         )
-        simulated = bool(self.get_parameter("use_sim_time").value)
+        simulated = self._simulated
         clock = self.get_clock()
         intake = Intake((lambda: int(clock.now().nanoseconds)) if simulated else time.time_ns)
         readers = {}
@@ -202,7 +231,6 @@ class ProNode(LifecycleNode):
         )
         self._tune(settings)
         self._before = (time.monotonic(), Health())
-        self._operator.start()
         self._beat_timer = self.create_timer(
             1.0 / settings["heartbeat_rate"], self._beat, clock=self._steady
         )
@@ -224,6 +252,11 @@ class ProNode(LifecycleNode):
             self._beat_timer = None
         self._unheard = {}
 
+    def destroy_node(self) -> None:
+        """End the thread before what it uses is gone."""
+        self.halt()
+        super().destroy_node()
+
     def _release(self) -> None:
         for publisher in self._outputs.values():
             self.destroy_lifecycle_publisher(publisher)
@@ -236,34 +269,59 @@ class ProNode(LifecycleNode):
     # --- what is received -----------------------------------------------------------------
 
     def _hear_marks(self, intake: Intake) -> None:
-        """Subscribe to TaskContexts and EpisodeEvents."""
+        """Subscribe to TaskContexts and EpisodeEvents.
+
+        Raw, because rclpy ends its executor where a text in a message is no UTF-8.
+        """
         assert self._checkpoint is not None
         spec = self._checkpoint.spec
         tolerance = round(spec.gap * 1e9)
 
-        def task(message: TaskContext) -> None:
-            def mark(now: int) -> TaskMark:
-                return task_mark(message, mark_time(message, now, tolerance)[0], now)
+        def task(message: Any, now: int) -> TaskMark:
+            return task_mark(message, mark_time(message, now, tolerance)[0], now)
 
-            intake.mark(mark)
-
-        def event(message: EpisodeEvent) -> None:
-            def mark(now: int) -> EventMark:
-                return event_mark(message, mark_time(message, now, tolerance)[0], now)
-
-            intake.mark(mark)
+        def event(message: Any, now: int) -> EventMark:
+            return event_mark(message, mark_time(message, now, tolerance)[0], now)
 
         events = spec.episodes.topic if spec.episodes.by == "events" else "~/episode_event"
         self._marks = [
-            (self.create_subscription(TaskContext, "~/task_context", task, LATCHED), LATCHED),
-            (self.create_subscription(EpisodeEvent, events, event, EVENTS), EVENTS),
+            self._hear_mark(intake, TaskContext, TASK_TYPE, "~/task_context", LATCHED, task),
+            self._hear_mark(intake, EpisodeEvent, EVENT_TYPE, events, EVENTS, event),
         ]
+
+    def _hear_mark(
+        self,
+        intake: Intake,
+        kind: type,
+        msgtype: str,
+        topic: str,
+        qos: QoSProfile,
+        make: Callable[[Any, int], Mark],
+    ) -> tuple[Any, QoSProfile]:
+        store = typestore()
+
+        def heard(raw: bytes) -> None:
+            try:
+                message = store.deserialize_cdr(raw, msgtype)
+                intake.mark(lambda now: make(message, now))
+            except Exception as exc:
+                # Generated code meets damaged bytes in any way.
+                name = subscription.topic_name
+                self._say("error", f"{kind.__name__}: a message on {name} cannot be read: {exc}")
+
+        subscription = self.create_subscription(kind, topic, heard, qos, raw=True)
+        return subscription, qos
 
     # --- what is said ---------------------------------------------------------------------
 
     def _publish(self, name: str, data: bytes) -> None:
         """Called from the operator's thread; rclpy's publishers may be."""
-        self._outputs[name].publish(data)
+        try:
+            self._outputs[name].publish(data)
+        except Exception:
+            # An interrupt takes rclpy down before it ends this thread.
+            if self.context.ok():
+                raise
 
     def _say(self, severity: str, line: str) -> None:
         logger = self.get_logger()
@@ -292,9 +350,18 @@ class ProNode(LifecycleNode):
     def _report(self) -> None:
         """Publish the diagnostics, and look at who publishes the inputs."""
         array = DiagnosticArray()
-        array.header.stamp = self.get_clock().now().to_msg()
+        now = self.get_clock().now()
+        array.header.stamp = now.to_msg()
+        timeless = self._simulated and now.nanoseconds == 0
+        if timeless and not self._timeless:
+            self._say("warn", NO_CLOCK)
+        self._timeless = timeless
         name = self.get_fully_qualified_name()
-        array.status.append(model_status(f"{name}: model", self._facts(), self._problem))
+        array.status.append(
+            model_status(
+                f"{name}: model", self._facts(), self._problem or (NO_CLOCK if timeless else "")
+            )
+        )
         if self._operator is not None:
             array.status += self._live_status(name, self._operator)
         self._diagnostics.publish(array)
@@ -325,12 +392,16 @@ class ProNode(LifecycleNode):
     def _look_at_publishers(self) -> None:
         """Who publishes what this node cannot hear: said once, and in the diagnostics."""
         looks = [
-            (t.subscription, t.msgtype, t.qos, f"stream '{t.streams[0]}'") for t in self._topics
+            (t.subscription, t.msgtype, t.qos, f"stream '{t.streams[0]}'", "")
+            for t in self._topics
         ]
-        for (subscription, qos), msgtype in zip(self._marks, (TASK_TYPE, EVENT_TYPE), strict=True):
-            looks.append((subscription, msgtype, qos, msgtype.rpartition("/")[2]))
-        for subscription, msgtype, qos, where in looks:
-            lines = publisher_faults(self, subscription, msgtype, qos, where)
+        kinds = (TASK_TYPE, EVENT_TYPE)
+        for (subscription, qos), msgtype in zip(self._marks, kinds, strict=True):
+            policies = f"{qos.reliability.name}, {qos.durability.name}".lower()
+            remedy = f"publish it {policies}"
+            looks.append((subscription, msgtype, qos, msgtype.rpartition("/")[2], remedy))
+        for subscription, msgtype, qos, where, remedy in looks:
+            lines = publisher_faults(self, subscription, msgtype, qos, where, remedy)
             before = self._unheard.get(subscription, [])
             for line in lines:
                 if line not in before:
@@ -357,15 +428,20 @@ class ProNode(LifecycleNode):
 
     def _change(self, changed: Mapping[str, Any]) -> str:
         self._settings = {**self._settings, **changed}
-        self._tune(self._settings)
+        self._tune(changed)
         return ""
 
-    def _tune(self, settings: Mapping[str, Any]) -> None:
-        """Hand over what may change at any time."""
-        if self._operator is not None:
-            monitor = self._operator.pipeline.monitor
-            monitor.set_alarm(settings["alarm_threshold"] or None)
-            monitor.set_reward(settings["reward_kappa"], settings["reward_risk_weight"])
+    def _tune(self, changed: Mapping[str, Any]) -> None:
+        """Hand over what may change at any time, of that what has changed."""
+        operator, settings = self._operator, self._settings
+        if operator is None:
+            return
+        if "alarm_threshold" in changed:
+            threshold = settings["alarm_threshold"] or None
+            operator.tune(lambda monitor: monitor.set_alarm(threshold))
+        if "reward_kappa" in changed or "reward_risk_weight" in changed:
+            kappa, weight = settings["reward_kappa"], settings["reward_risk_weight"]
+            operator.tune(lambda monitor: monitor.set_reward(kappa, weight))
 
 
 def _pusher(intake: Intake, source: Source, wake: bool) -> Callable[[bytes], None]:
@@ -400,19 +476,21 @@ def _device(name: str) -> torch.device:
 
 def main(args: list[str] | None = None) -> None:
     """Run the node until it is interrupted."""
-    rclpy.init(args=args)
+    begin(args)
+    node: ProNode | None = None
     try:
         node = ProNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         if node.autostart and node.trigger_configure() == DONE:
             node.trigger_activate()
-        try:
-            executor.spin()
-        finally:
-            node.halt()
-            node.destroy_node()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        spin(node, executor)
+    except FAULTY_PARAMETER as exc:
+        get_logger("pro").fatal(str(exc))
+        sys.exit(SpecError.exit_code)
+    except Exception:
+        # An interrupt takes rclpy down, wherever it comes.
+        if rclpy.ok():
+            raise
     finally:
-        rclpy.try_shutdown()
+        end(node)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rclpy.exceptions import InvalidTopicNameException, ParameterException
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 
@@ -77,27 +78,44 @@ def subscribe(node: Node, topic: Topic, heard: Callable[[bytes], None]) -> None:
 
     Raw, because turning 1000 messages a second into Python objects costs more than all the rest
     (docs/benchmarks/live.md).
+
+    Raises
+    ------
+    SpecError
+        The topic has no valid name, or an override no valid value.
     """
     topic.qos = sensor(sensor_depth(topic.rate, topic.visual))
-    topic.subscription = node.create_subscription(
-        topic.message_class,
-        topic.name,
-        heard,
-        topic.qos,
-        qos_overriding_options=overridable(),
-        raw=True,
-    )
+    try:
+        topic.subscription = node.create_subscription(
+            topic.message_class,
+            topic.name,
+            heard,
+            topic.qos,
+            qos_overriding_options=overridable(),
+            raw=True,
+        )
+    except (
+        RuntimeError,
+        ValueError,
+        AssertionError,
+        InvalidTopicNameException,
+        ParameterException,
+    ) as exc:
+        reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+        raise SpecError(f"stream '{topic.streams[0]}': topic '{topic.name}': {reason}") from exc
 
 
 def publisher_faults(
-    node: Node, subscription: Any, msgtype: str, qos: QoSProfile, where: str
+    node: Node, subscription: Any, msgtype: str, qos: QoSProfile, where: str, remedy: str = ""
 ) -> list[str]:
     """Lines about publishers that cannot be heard: another type, or QoS that do not match.
 
-    ``where`` begins each line.
+    ``where`` begins each line; ``remedy`` ends one about QoS; empty: the parameter that overrides
+    them.
     """
     lines = []
     topic = subscription.topic_name
+    remedy = remedy or f"set parameter 'qos_overrides.{topic}.subscription.<policy>'"
     for info in node.get_publishers_info_by_topic(topic):
         who = f"{info.node_namespace.rstrip('/')}/{info.node_name}"
         line = f"{where}: topic '{topic}' is published by {who}"
@@ -106,6 +124,9 @@ def publisher_faults(
             continue
         compatible, reason = qos_check_compatible(info.qos_profile, qos)
         if compatible == QoSCompatibility.ERROR:
-            # The reason ends in a semicolon.
-            lines.append(f"{line} with QoS that do not match: {reason.strip(' ;')}")
+            # It reads "ERROR: one reason;ERROR: another;".
+            why = ", ".join(
+                r.strip() for r in reason.replace("ERROR:", "").split(";") if r.strip()
+            )
+            lines.append(f"{line} with QoS that do not match: {why}; {remedy}")
     return lines

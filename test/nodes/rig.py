@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from pro_ros.msg import Assessment, Heartbeat, Reward, Risk
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -36,11 +36,10 @@ def wait_for(what: Callable[[], Any], why: str, seconds: float = SOON) -> Any:
     raise AssertionError(f"not within {seconds} s: {why}")
 
 
-class Rig:
-    """The node under test, and a second node that talks to it."""
+class Ear:
+    """A node that hears the monitor, and publishes what it reads."""
 
-    def __init__(self, monitor: ProNode, other: Node) -> None:
-        self.monitor = monitor
+    def __init__(self, other: Node) -> None:
         self.other = other
         self.heard: dict[str, list[bytes]] = {"assessment": [], "risk": [], "reward": []}
         self.beats: list[Heartbeat] = []
@@ -60,13 +59,6 @@ class Rig:
                 DiagnosticArray, "/diagnostics", self.diagnostics.append, 10
             ),
         ]
-        say = monitor._say
-
-        def listen(severity: str, line: str) -> None:
-            self.lines.append(line)
-            say(severity, line)
-
-        monitor._say = listen  # type: ignore[method-assign]
 
     def publisher(self, topic: str, msgtype: str, qos: Any = 50) -> Any:
         """A publisher that the monitor hears; made once per topic."""
@@ -89,10 +81,29 @@ class Rig:
         """The newest assessment."""
         return deserialize_message(self.heard["assessment"][-1], Assessment)
 
-    def status(self, name: str) -> Any:
-        """The newest status on /diagnostics whose name ends so."""
-        found = [s for s in self.diagnostics[-1].status if s.name.endswith(name)]
-        return found[0] if found else None
+    def status(self, name: str) -> DiagnosticStatus:
+        """The newest status on /diagnostics whose name ends so; waits for the first."""
+
+        def newest() -> DiagnosticStatus | None:
+            newest = self.diagnostics[-1].status if self.diagnostics else []
+            return next((s for s in newest if s.name.endswith(name)), None)
+
+        return wait_for(newest, f"a status of {name}")
+
+
+class Rig(Ear):
+    """The node under test, and a second node that talks to it."""
+
+    def __init__(self, monitor: ProNode, other: Node) -> None:
+        super().__init__(other)
+        self.monitor = monitor
+        say = monitor._say
+
+        def listen(severity: str, line: str) -> None:
+            self.lines.append(line)
+            say(severity, line)
+
+        monitor._say = listen  # type: ignore[method-assign]
 
 
 class SimClock:
@@ -113,10 +124,20 @@ class SimClock:
 
 
 @contextmanager
-def running(checkpoint: Path | str, *, active: bool = True, **parameters: Any) -> Iterator[Rig]:
-    """A rig whose monitor runs this checkpoint; everything is taken down afterwards."""
+def running(
+    checkpoint: Path | str,
+    *,
+    active: bool = True,
+    options: Mapping[str, Any] | None = None,
+    **parameters: Any,
+) -> Iterator[Rig]:
+    """A rig whose monitor runs this checkpoint; everything is taken down afterwards.
+
+    ``options``: for rclpy's constructor of the node.
+    """
     given = {"checkpoint": str(checkpoint), "diagnostics_period": 0.2, **parameters}
-    monitor = ProNode(parameter_overrides=[Parameter(k, value=v) for k, v in given.items()])
+    overrides = [Parameter(k, value=v) for k, v in given.items()]
+    monitor = ProNode(parameter_overrides=overrides, **(options or {}))
     other = rclpy.create_node("other")
     rig = Rig(monitor, other)
     executors = []
@@ -133,7 +154,6 @@ def running(checkpoint: Path | str, *, active: bool = True, **parameters: Any) -
     finally:
         for executor in executors:
             executor.shutdown()
-        monitor.halt()
         monitor.destroy_node()
         other.destroy_node()
 

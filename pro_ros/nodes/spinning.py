@@ -1,0 +1,48 @@
+"""Run a node until it is interrupted."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+
+import rclpy
+from rclpy.exceptions import NameValidationException, ParameterException
+from rclpy.executors import Executor, ExternalShutdownException
+from rclpy.node import Node
+
+FAULTY_PARAMETER = (ParameterException, NameValidationException)
+"""What the constructor of a node raises where a parameter or a name given to it is wrong."""
+
+
+def begin(args: list[str] | None = None) -> None:
+    """Start rclpy. From now on an interrupt (Ctrl-C) ends :func:`spin`, as SIGTERM does.
+
+    Python's own KeyboardInterrupt would come in the midst of anything, also of cleaning up.
+    """
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    rclpy.init(args=args)
+
+
+def spin(node: Node, executor: Executor) -> None:
+    """Spin until rclpy is shut down.
+
+    What a callback raises ends rclpy's executor: an impossible transition that somebody asks for
+    is enough. It is logged, and the node stays alive.
+    """
+    while node.context.ok():
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            return
+        except Exception:
+            if not node.context.ok():
+                return
+            for line in traceback.format_exc().splitlines():
+                node.get_logger().error(line)
+
+
+def end(node: Node | None) -> None:
+    """Destroy a node, if it was made, and shut rclpy down."""
+    if node is not None:
+        node.destroy_node()
+    rclpy.try_shutdown()
