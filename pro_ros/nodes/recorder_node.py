@@ -6,7 +6,6 @@ is received goes to the :class:`~pro_ros.episodes.recorder.Recorder`.
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
@@ -36,7 +34,7 @@ from pro_ros.nodes.parameters import declare, guard, values
 from pro_ros.nodes.qos import EVENTS, LATCHED, overridable
 from pro_ros.nodes.recorder_node_parameters import RECORDER_PARAMETERS
 from pro_ros.nodes.recorder_topics import ExtraTopics, journal_topic
-from pro_ros.nodes.spinning import FAULTY_PARAMETER, spin
+from pro_ros.nodes.spinning import FAULTY_PARAMETER, begin, end, spin
 from pro_ros.nodes.wiring import Topic, publisher_faults, subscribe, topics_of
 from pro_ros.srv import BeginEpisode, EndEpisode
 from pro_ros.streams.spec import load_spec
@@ -363,8 +361,8 @@ def _stamp(now_ns: int) -> Any:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the node until it is interrupted."""
-    rclpy.init(args=args)
+    """Run the node until it is interrupted; the running episode is finished first."""
+    begin(args)
     node: RecorderNode | None = None
     try:
         node = RecorderNode()
@@ -378,12 +376,7 @@ def main(args: list[str] | None = None) -> None:
         # What rclpy says of a name in the stream file points at it in further lines.
         get_logger("pro_recorder").fatal(str(exc).partition("\n")[0])
         sys.exit(SpecError.exit_code)
-    except KeyboardInterrupt:
-        pass
     finally:
-        # A second interrupt must not keep the running episode from being finished.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
             node.close()
-            node.destroy_node()
-        rclpy.try_shutdown()
+        end(node)
