@@ -176,6 +176,25 @@ def latency(results: Results) -> str:
     return table(["measured", "value", "bar"], rows)
 
 
+def scoring(results: Results) -> str:
+    """Time by number of candidates, and what many cost over one."""
+    bars = results["targets"]
+    many = str(bars["many"])
+    rows = []
+    for kind in ("same_situation", "new_situation"):
+        name = kind.replace("_", " ")
+        for count, found in results[f"{kind}_ms"].items():
+            bar = f"p99 <= {bars['many_p99_ms']:g}" if count == many else ""
+            times = f"{number(found['p50'], 2)} / {number(found['p99'], 2)}"
+            rows.append([f"{count} candidates, {name}, p50 / p99 [ms]", times, bar])
+        ratio = results["many_over_one"][kind]
+        rows.append([f"{many} over 1, {name}", number(ratio, 2), f"<= {bars['many_over_one']:g}"])
+    step = results["step_ms"]
+    times = f"{number(step['p50'], 2)} / {number(step['p99'], 2)}"
+    rows.append(["beside it: a step, judged, p50 / p99 [ms]", times, ""])
+    return table(["measured", "value", "bar"], rows)
+
+
 BLOCKS: dict[str, tuple[str, str, Callable[[Results], str]]] = {
     "ur3-scores": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_scores),
     "ur3-verdict": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_verdict),
@@ -184,6 +203,7 @@ BLOCKS: dict[str, tuple[str, str, Callable[[Results], str]]] = {
     "pickapp-grasp": ("pickapp.md", "pickapp.json", pickapp_grasp),
     "pickapp-pick": ("pickapp.md", "pickapp.json", pickapp_pick),
     "latency": ("latency.md", "latency.json", latency),
+    "scoring": ("scoring.md", "scoring.json", scoring),
 }
 """Block name -> page, results file, what writes it."""
 

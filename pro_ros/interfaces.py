@@ -31,7 +31,10 @@ REWARD = f"{PACKAGE}/Reward"
 TASK_CONTEXT = f"{PACKAGE}/TaskContext"
 EPISODE_EVENT = f"{PACKAGE}/EpisodeEvent"
 
-NAMES = ("Assessment", "EpisodeEvent", "Heartbeat", "Reward", "Risk", "TaskContext")
+NAMES = (
+    "Assessment", "AttemptRecord", "EpisodeEvent", "GateState", "Heartbeat", "Reward", "Risk",
+    "TaskContext",
+)  # fmt: skip
 
 _SEPARATOR = "=" * 80 + "\nMSG: "
 

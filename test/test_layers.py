@@ -169,6 +169,10 @@ def test_inspecting_and_importing_load_no_torch(tmp_path: Path) -> None:
     assert loaded(code) & {"torch", "lightning_fabric", "sklearn", "plotly"} == set()
 
 
+def test_the_gate_loads_nothing_that_a_small_computer_lacks() -> None:
+    assert loaded("import pro_ros.gate.machine") & (HEAVY | EXTRAS | ROS) == set()
+
+
 def test_the_command_line_starts_within_a_second_and_a_half() -> None:
     taken = []
     for _ in range(3):

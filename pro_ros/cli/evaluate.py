@@ -22,7 +22,7 @@ from pro_ros.cli.console import (
 from pro_ros.cli.output import RESULTS, check_output
 
 if TYPE_CHECKING:
-    from pro_ros.evaluation.results import Evaluation, Metric, Number
+    from pro_ros.evaluation.results import Evaluation, Metric, Number, ScoringResults
 
 RISK = {
     "risk_auroc": "AUROC",
@@ -39,6 +39,13 @@ EPISODES = {
     "value_voc": "value VOC",
 }
 """Columns of the table of the other outputs."""
+
+SCORING = {
+    "scoring_progress_r2": "progress R²",
+    "scoring_risk_auroc": "risk AUROC",
+    "scoring_success_auroc": "success AUROC",
+}
+"""Columns of the table of the scorer of actions."""
 
 WIDE = 118
 """Terminal width from which intervals are shown [characters]."""
@@ -126,6 +133,8 @@ def show(evaluation: Evaluation) -> None:
             title += f", {100 * auprc.prevalence:.1f} % of the steps lead up to one"
         _metrics(evaluation, title, found, wide)
     _metrics(evaluation, "episodes", {t: evaluation.find(k) for k, t in EPISODES.items()}, wide)
+    if evaluation.scoring is not None:
+        _scoring(evaluation.scoring, wide)
     say("")
     if modes:
         say(
@@ -134,6 +143,24 @@ def show(evaluation: Evaluation) -> None:
             style="dim",
         )
     notes(evaluation.caveats)
+
+
+def _scoring(scoring: ScoringResults, wide: bool) -> None:
+    """A table of the scorer of actions; a row per model."""
+    longest = max((m.horizon for m in scoring.metrics if m.horizon), default=None)
+    there = {
+        f"{title} of {metric.target}" if metric.target not in ("", "any") else title: metric
+        for key, title in SCORING.items()
+        for metric in scoring.metrics
+        if metric.key == key and metric.horizon in (None, longest)
+    }
+    rows = [
+        [model, *(_number(_of(metric, model), name, wide) for name, metric in there.items())]
+        for model in scoring.models
+    ]
+    say("")
+    say(f"action scoring: {scoring.chunks} executed chunks of {scoring.chunk_s:g} s", style="bold")
+    table([Column(""), *(Column(name, right=True) for name in there)], rows, indent=2)
 
 
 def _metrics(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -83,6 +83,13 @@ def command(
     _show(output, training, document, as_json)
 
 
+def _scoring(training: Training) -> dict[str, Any] | None:
+    """What the scorer of actions may use of a chunk, and why; None without one."""
+    if training.scorer is None:
+        return None
+    return training.scorer.document.model_dump(mode="json", include={"effect", "evidence"})
+
+
 def _show(output: Path, training: Training, document: CheckpointDocument, as_json: bool) -> None:
     if as_json:
         print_json(
@@ -91,6 +98,7 @@ def _show(output: Path, training: Training, document: CheckpointDocument, as_jso
                 "model_id": document.model_id,
                 "metrics": document.metrics,
                 "calibration": document.calibration.model_dump(mode="json"),
+                "scoring": _scoring(training),
                 "notes": training.notes,
             }
         )
@@ -105,6 +113,10 @@ def _show(output: Path, training: Training, document: CheckpointDocument, as_jso
         )
     else:
         say(f"  {len(history.epochs)} epochs, loss {history.epochs[-1]['total']:.4f} in training")
+    if training.scorer is not None:
+        found = training.scorer.document
+        tells = ", ".join(name for name, weight in found.effect.items() if weight) or "nothing"
+        say(f"  scorer of actions: chunks of {found.config.chunk:g} s tell of {tells}")
     for alarm in document.calibration.alarms:
         say(
             f"  alarm on {alarm.target} within {alarm.horizon:g} s: threshold "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Better = Literal["higher", "lower", "neither"]
-Family = Literal["risk", "alarms", "detection", "value", "termination", "success"]
+Family = Literal["risk", "alarms", "detection", "value", "termination", "success", "scoring"]
 
 
 class Definition(NamedTuple):
@@ -154,6 +154,34 @@ DEFINITIONS: dict[str, Definition] = {
         "Brier", "success", "lower", "",
         "Mean squared error of P(success) at the steps at the end of episodes.",
     ),
+    "scoring_progress_r2": Definition(
+        "R² of progress", "scoring", "higher", "",
+        "Share of the variance of what was gained over the chunk (the return from its end on, "
+        "less the value at its beginning) that is explained. 0 is the mean.",
+    ),
+    "scoring_progress_spearman": Definition(
+        "Rank correlation of progress", "scoring", "higher", "",
+        "Spearman rank of expected progress against what was gained; draws keep the ranks of the "
+        "whole sample.",
+    ),
+    "scoring_risk_auroc": Definition(
+        "AUROC of risk", "scoring", "higher", "",
+        "Chance that an executed chunk with an onset within H has a higher risk than one without.",
+    ),
+    "scoring_risk_brier": Definition(
+        "Brier of risk", "scoring", "lower", "", "Mean squared error of the chunk's risk."
+    ),
+    "scoring_success_auroc": Definition(
+        "AUROC of success", "scoring", "higher", "",
+        "Chance that a chunk of a success has a higher P(success) than one of a failure.",
+    ),
+    "scoring_success_brier": Definition(
+        "Brier of success", "scoring", "lower", "", "Mean squared error of the chunk's P(success)."
+    ),
+    "scoring_supported": Definition(
+        "Supported", "scoring", "neither", "",
+        "Share of the held-out executed chunks that count as like those of the training.",
+    ),
 }  # fmt: skip
 """By metric key, in the order in which they are reported."""
 
@@ -164,5 +192,6 @@ FAMILIES: dict[str, str] = {
     "value": "Value",
     "termination": "Termination",
     "success": "Success",
+    "scoring": "Action scoring",
 }
 """Titles of the families, in the order in which they are reported."""

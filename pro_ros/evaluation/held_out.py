@@ -17,6 +17,7 @@ from pro_ros.errors import CheckpointError, DataError, TooFewEpisodesError
 from pro_ros.evaluation.evaluate import evaluate
 from pro_ros.evaluation.results import Evaluation, Settings
 from pro_ros.evaluation.rivals import fit_rivals
+from pro_ros.evaluation.scoring import evaluate_scoring
 from pro_ros.evaluation.table import EvaluationItem
 from pro_ros.model.checkpoint import Checkpoint
 from pro_ros.runtime.assessor import Assessor
@@ -110,6 +111,11 @@ def evaluate_checkpoint(
         command=request.command,
         progress=lambda done, total, what: report(0.4 + 0.6 * done / total, what),
     )
+    if checkpoint.scorer is not None:
+        scoring = evaluate_scoring(
+            assessor, checkpoint.scorer, chosen, labels, config.reward, evaluation.settings
+        )
+        evaluation = evaluation.model_copy(update={"scoring": scoring})
     return evaluation, items
 
 

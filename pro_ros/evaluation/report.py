@@ -27,6 +27,7 @@ from pro_ros.evaluation.tables import (
     mark,
     number_text,
     risk_table,
+    scoring_table,
 )
 from pro_ros.evaluation.timelines import Timelines
 from pro_ros.files import atomic_file
@@ -95,6 +96,7 @@ def render(evaluation: Evaluation, timelines: Timelines) -> str:
             if h != evaluation.headline_horizon
         ],
         "families": episode_tables(evaluation),
+        "scoring": scoring_table(evaluation),
         "calibrated": calibrated_table(evaluation),
         "risk_figures": [_risk_figures(evaluation, t, figures) for t in shown],
         "breakdowns": breakdown_tables(evaluation, shown),
@@ -104,7 +106,9 @@ def render(evaluation: Evaluation, timelines: Timelines) -> str:
             for m, t in zip(evaluation.mistakes, timelines.close, strict=True)
         ],
         "definitions": [
-            (FAMILIES[f], [d for d in DEFINITIONS.values() if d.family == f]) for f in FAMILIES
+            (FAMILIES[f], [d for d in DEFINITIONS.values() if d.family == f])
+            for f in FAMILIES
+            if f != "scoring" or evaluation.scoring is not None
         ],
     }
     # The figures are complete only now.

@@ -167,6 +167,30 @@ class Mistake(StrictModel):
     text: str
 
 
+class ScoringResults(StrictModel):
+    """How the checkpoint's scorer of actions fares on executed chunks.
+
+    ``chunks``: those that were executed in full, which are judged; ``cut``: those that an event
+    or the end of an episode cut short, which are not. ``effect``: weight of the chunk's effect on
+    each output, 0 where it is not used. ``models``: the scorer and what it is compared with.
+    """
+
+    scorer_id: str
+    chunk_s: float
+    chunks: int
+    cut: int
+    episodes: int
+    effect: dict[str, float]
+    notes: tuple[str, ...]
+    models: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+
+    def find(self, key: str, target: str = "", horizon: float | None = None) -> Metric | None:
+        """The metric with these keys, or None."""
+        wanted = (key, target, horizon)
+        return next((m for m in self.metrics if (m.key, m.target, m.horizon) == wanted), None)
+
+
 class Evaluation(StrictModel):
     """Everything that an evaluation found. ``to_json`` and :func:`read` are inverse."""
 
@@ -191,6 +215,9 @@ class Evaluation(StrictModel):
         default_factory=dict, description="Dimensions with too many parts, and how many"
     )
     mistakes: tuple[Mistake, ...]
+    scoring: ScoringResults | None = Field(
+        None, description="Of the scorer of actions, where the checkpoint has one"
+    )
 
     def find(
         self, key: str, target: str = "", horizon: float | None = None, score: str = ""

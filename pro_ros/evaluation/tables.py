@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pro_ros.evaluation.definitions import DEFINITIONS, FAMILIES
 from pro_ros.evaluation.plots import heading, target_name
@@ -165,6 +165,19 @@ def episode_tables(e: Evaluation) -> list[TableView]:
             rows = tuple(_row(m, e.models) for m in metrics)
             tables.append(TableView(title, e.models, rows))
     return tables
+
+
+def scoring_table(e: Evaluation) -> TableView | None:
+    """What the scorer of actions says beside what it says without them; None without one."""
+    if e.scoring is None:
+        return None
+    rows = []
+    for m in e.scoring.metrics:
+        row = _row(m, e.scoring.models)
+        if m.target:
+            row = replace(row, label=f"{row.label}: {heading(m.target, m.horizon)}")
+        rows.append(row)
+    return TableView(FAMILIES["scoring"], e.scoring.models, tuple(rows))
 
 
 def calibrated_table(e: Evaluation) -> TableView:

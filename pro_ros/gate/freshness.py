@@ -1,7 +1,7 @@
 """Whether the monitor is alive, by the steady clock (house rule: deny by default).
 
 Open only while the newest assessment that counts was received less than the allowed age ago, and
-enough of them came in a row. What does not count (invalid, not finite, repeated, of another
+enough of them came in a row, one after the other and not in one burst. What does not count (invalid, not finite, repeated, of another
 model, without a threshold, too late) is as good as nothing: it closes the gate by not keeping it
 open. What goes back closes it at once, because the monitor behind it is another one.
 """
@@ -51,6 +51,7 @@ class Freshness:
         self._limit_ns = nanoseconds(settings.limit)
         self._limit = settings.limit
         self._needed = settings.needed
+        self._span_ns = nanoseconds(settings.period * (settings.needed - 1) / 4)
         self._model_id = settings.model_id
         self._refused = sum(CAVEATS[name] for name in set(settings.refuse))
         self._set_threshold = (
@@ -60,6 +61,7 @@ class Freshness:
         self.fault = Fault.NONE
         self.expires_ns: int | None = None
         self._row = 0
+        self._row_ns = 0
         self._newest: AssessmentSeen | None = None
 
     @property
@@ -96,7 +98,13 @@ class Freshness:
             return False
         self._row += 1
         self.expires_ns = now_ns + self._limit_ns
-        self.open = self.open or self._row >= self._needed
+        if not self.open:
+            if self._row == 1:
+                self._row_ns = now_ns
+            # Old ones that were held up come all at once: enough of them say nothing of now.
+            self.open = self._row >= self._needed and now_ns >= self._row_ns + self._span_ns
+        if self.open:
+            self._row_ns = 0
         return True
 
     def is_open(self, now_ns: int) -> bool:
@@ -107,7 +115,7 @@ class Freshness:
         """Begin anew: enough in a row are needed again."""
         self.open = False
         self.expires_ns = None
-        self._row = 0
+        self._row = self._row_ns = 0
 
     def _wrong_model(self, seen: AssessmentSeen) -> bool:
         return self._model_id is not None and seen.model_id != self._model_id

@@ -320,7 +320,11 @@ class Gate:
             if not self._body.accepted:
                 self._on_policy_over(TerminationReason.POLICY_REJECTED, Outcome.NOT_ATTEMPTED)
         elif isinstance(given, PolicyStopConfirmed):
-            self._on_policy_finished(None, "")
+            if self._state in LIVE:
+                # Somebody else stopped it, and knows why.
+                self._on_policy_over(TerminationReason.POLICY_UNDECIDED, Outcome.INTERRUPTED)
+            else:
+                self._on_policy_finished(None, "")
         elif isinstance(given, PolicyFinished):
             self._on_policy_finished(given.success, given.mode)
 

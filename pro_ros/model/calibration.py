@@ -147,12 +147,17 @@ class Assess:
             spread=float(spread[0]),
         )
 
+    def logits(self, packed: FloatArray) -> FloatArray:
+        """Calibrated logits of termination, success and hazards: ``[E, T, P] -> [T, P - 1]``."""
+        scaled: FloatArray = mean_logit(packed[..., 1:]) * self.slope + self.intercept
+        return scaled
+
     def _judge(self, packed: FloatArray) -> tuple[FloatArray, ...]:
         """The fields of :class:`Assessments` in their order, without time and progress."""
         # reduce: the methods mean and std cost several times as much on so few numbers.
         members = len(packed)
         value = np.add.reduce(packed[..., 0]) / members
-        logits = mean_logit(packed[..., 1:]) * self.slope + self.intercept
+        logits = self.logits(packed)
         ends = expit(logits[:, :2])
         hazard = packed[..., 3:] * self.slope[2:] + self.intercept[2:]
         # No event of any mode in any bin: what the risk at the longest horizon comes down to.

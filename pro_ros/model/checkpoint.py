@@ -1,6 +1,7 @@
 """Checkpoints: a folder with ``weights.safetensors`` and ``checkpoint.json``.
 
-Both are plain data: nothing is ever unpickled. A frozen Hugging Face model is not stored; its
+Where actions can be scored, a scorer's two files stand beside them (:mod:`.scorer_file`). All are
+plain data: nothing is ever unpickled. A frozen Hugging Face model is not stored; its
 name and a digest of its weights are, and loading refuses another one of the same name.
 """
 
@@ -27,9 +28,12 @@ from pro_ros.errors import CheckpointError, SpecError
 from pro_ros.files import atomic_dir
 from pro_ros.model import huggingface
 from pro_ros.model.calibration import Calibration
+from pro_ros.model.chunks import action_features
 from pro_ros.model.config import OperatorConfig
 from pro_ros.model.factory import build_operator, layout_mismatch
 from pro_ros.model.operator import Operator
+from pro_ros.model.scorer import Scorer
+from pro_ros.model.scorer_file import read_scorer, write_scorer
 from pro_ros.model.visual import HuggingFaceBackbone
 from pro_ros.streams.spec import ImageSpec, RobotSpec
 
@@ -79,6 +83,7 @@ class Checkpoint:
     spec: RobotSpec
     calibration: Calibration
     meta: CheckpointDocument
+    scorer: Scorer | None = None
 
     @property
     def model_id(self) -> str:
@@ -120,12 +125,15 @@ def save_checkpoint(
     data: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
+    scorer: Scorer | None = None,
     overwrite: bool = False,
 ) -> CheckpointDocument:
     """Write a checkpoint folder, whole or not at all.
 
     Parameters
     ----------
+    scorer
+        Of actions, fitted to this operator; it leaves the operator's files as they are.
     data, training, metrics
         Anything that JSON can hold; numbers that are not finite become null.
 
@@ -155,6 +163,8 @@ def save_checkpoint(
     with atomic_dir(path, overwrite=overwrite) as folder:
         (folder / WEIGHTS).write_bytes(weights)
         (folder / DOCUMENT).write_text(text + "\n", encoding="utf-8")
+        if scorer is not None:
+            write_scorer(folder, scorer, document.model_id)
     return document
 
 
@@ -178,7 +188,18 @@ def load_checkpoint(path: Path | str, device: str | torch.device = "cpu") -> Che
     operator.load_state_dict(tensors, strict=False)
     operator.eval().requires_grad_(False)
     _check_external(folder, operator, document)
-    return Checkpoint(operator.to(device), document.streams, document.calibration, document)
+    scorer = _read_scorer(folder, document)
+    return Checkpoint(
+        operator.to(device), document.streams, document.calibration, document, scorer
+    )
+
+
+def _read_scorer(folder: Path, document: CheckpointDocument) -> Scorer | None:
+    try:
+        features = action_features(document.streams)[0]
+    except SpecError:
+        features = ()
+    return read_scorer(folder, document.model_id, features, document.modes, document.model)
 
 
 def _read_document(folder: Path) -> CheckpointDocument:
@@ -195,7 +216,8 @@ def _read_document(folder: Path) -> CheckpointDocument:
     ):
         if stated != derived:
             raise CheckpointError(f"{path}: '{key}' does not agree with 'streams'")
-    if document.model_id != _model_id(document.weights_sha256, document.model):
+    # Keys that a later version added stand at their defaults, and are no change.
+    if document.model_id != _model_id(document.weights_sha256, document.model, stated=True):
         raise CheckpointError(f"{path}: 'model' was changed after training; train again instead")
     return document
 
@@ -294,8 +316,9 @@ def _external(operator: Operator) -> dict[Literal["visual", "text"], ExternalMod
     return found
 
 
-def _model_id(weights_sha256: str, config: OperatorConfig) -> str:
-    content = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+def _model_id(weights_sha256: str, config: OperatorConfig, stated: bool = False) -> str:
+    """Of weights and configuration; ``stated``: of those keys that a file gives."""
+    content = json.dumps(config.model_dump(mode="json", exclude_unset=stated), sort_keys=True)
     return hashlib.sha256(f"{weights_sha256} {content}".encode()).hexdigest()[:12]
 
 

@@ -17,11 +17,23 @@ class NumericEncoderConfig(StrictModel):
 
     ``piecewise``: each number becomes its position among quantile bins of the training data
     (piecewise-linear encoding, Gorishniy et al. 2022), which resists outliers and long tails.
+    ``rank``: its place among the training data as one number, 0 at the median, for few episodes:
+    what is learned from ranks is smoother than from bins.
     ``standard``: (x - mean) / deviation.
     """
 
-    embedding: Literal["piecewise", "standard"] = "piecewise"
-    bins: int = Field(16, ge=2, le=128, description="Quantile bins of the piecewise embedding")
+    embedding: Literal["piecewise", "rank", "standard"] = "piecewise"
+    bins: int = Field(
+        16, ge=2, le=128,
+        description="Quantile bins of the piecewise embedding, or that ranks are read from",
+    )  # fmt: skip
+    spread: float = Field(
+        1.0, gt=0, le=1000,
+        description="Ranks run from minus to plus this; the larger, the less smooth at the start",
+    )  # fmt: skip
+    encoder: Literal["linear", "none"] = Field(
+        "linear", description="none: tokens are the columns themselves, side by side"
+    )
     hidden: int = Field(0, ge=0, le=4096, description="Hidden width; 0: one linear layer")
     feature_dropout: Probability = Field(
         0.2, description="Chance that a feature is masked in a training sequence"
@@ -29,6 +41,12 @@ class NumericEncoderConfig(StrictModel):
     column_dropout: Probability = Field(
         0.2, description="Chance that one column of the embedding is dropped at a training step"
     )
+
+    @model_validator(mode="after")
+    def _hidden_in_an_encoder(self) -> NumericEncoderConfig:
+        if self.encoder == "none" and self.hidden:
+            raise ValueError("'hidden' is the width of an encoder, and encoder is none")
+        return self
 
 
 class VisualEncoderConfig(StrictModel):

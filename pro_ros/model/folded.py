@@ -44,7 +44,14 @@ class FoldedStep:
     ----------
     operator
         See :meth:`can_fold`.
+
+    Attributes
+    ----------
+    latent
+        The latent of the step before as the heads read it, ``[E, W]``; not set before the first.
     """
+
+    latent: FloatArray
 
     def __init__(self, operator: Operator) -> None:
         config, temporal = operator.config, operator.temporal
@@ -54,6 +61,7 @@ class FoldedStep:
         self._lower, self._scale = _array(columns.lower), _array(columns.scale)
         self._floor, self._ceiling = _array(columns.floor), _array(columns.ceiling)
         self._absent = _array(columns.absent)
+        self._ranked = columns.config.embedding == "rank"
         self._products = _folded_encoders(operator)
         self._operator = operator
         self._token_activation = ACTIVATIONS[config.token_activation]
@@ -104,7 +112,8 @@ class FoldedStep:
         latent = self._activation(self._taps(window.reshape(-1)))
         for layer in self._layers:
             latent = layer(latent)
-        packed: FloatArray = np.matmul(self._norm(latent)[:, None], self._head)
+        self.latent = self._norm(latent)
+        packed: FloatArray = np.matmul(self.latent[:, None], self._head)
         return (packed + self._head_bias)[:, 0]
 
     def _encode(self, row: FloatArray, present: BoolArray) -> FloatArray:
@@ -114,6 +123,8 @@ class FoldedStep:
             columns *= self._scale
         np.maximum(columns, self._floor, out=columns)
         np.minimum(columns, self._ceiling, out=columns)
+        if self._ranked:
+            columns = np.stack([np.zeros_like(row), np.add.reduce(columns, axis=1)], axis=1)
         if not present.all():
             columns[~present] = self._absent
         x: FloatArray = columns.reshape(-1)
@@ -133,7 +144,7 @@ def _folded_encoders(operator: Operator) -> list[tuple[FloatArray, FloatArray]]:
 
     The last one's outputs are the token: the modalities add up, the action stands after them.
     """
-    world = operator.config.width
+    world = operator.width
     size = len(operator.temporal.before)  # type: ignore[arg-type]
     linears = {
         name: [m for m in encoder.modules() if isinstance(m, nn.Linear)]

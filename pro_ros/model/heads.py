@@ -35,10 +35,16 @@ class Heads(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Latent ``[E, B, T, W]`` -> all heads side by side, ``[E, B, T, 3 + M K]``."""
-        if self.norm is not None:
-            latent = self.norm(latent)
-        packed = torch.baddbmm(self.bias, latent.flatten(1, -2), self.weight)
-        return packed.unflatten(1, latent.shape[1:-1])
+        return self.read(self.normed(latent))
+
+    def normed(self, latent: Tensor) -> Tensor:
+        """The latent as the heads read it."""
+        return latent if self.norm is None else self.norm(latent)
+
+    def read(self, normed: Tensor) -> Tensor:
+        """As :meth:`forward`, from a latent that is normed already."""
+        packed = torch.baddbmm(self.bias, normed.flatten(1, -2), self.weight)
+        return packed.unflatten(1, normed.shape[1:-1])
 
     def unpack(self, packed: Tensor) -> Outputs:
         """Name the parts of what :meth:`forward` gave."""

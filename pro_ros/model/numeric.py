@@ -23,7 +23,8 @@ class NumericColumns(nn.Module):
 
     The first column of a feature says "absent". The others are its position among quantile bins
     of the training data (piecewise-linear encoding, Gorishniy et al. 2022, "On Embeddings for
-    Numerical Features in Tabular Deep Learning") or its standardised value. An absent feature
+    Numerical Features in Tabular Deep Learning"), its rank among them (the sum of these
+    positions, centred), or its standardised value. An absent feature
     sets only the first, whose weights are thus a learned embedding of "absent"; no number is made
     up. Values beyond the range of the training data count as the nearest value in it, and
     :meth:`out_of_range` says how many there are.
@@ -49,9 +50,10 @@ class NumericColumns(nn.Module):
         super().__init__()
         self.config = config
         self.per_feature = 1 + (config.bins if config.embedding == "piecewise" else 1)
-        # Column c of feature f is clamp((x - lower) * scale, floor, ceiling).
+        binned = config.bins if config.embedding != "standard" else 1
+        # Column c of feature f is clamp((x - lower) * scale, floor, ceiling); a rank is their sum.
         for name in ("lower", "scale", "floor", "ceiling"):
-            self.register_buffer(name, torch.zeros(features, self.per_feature))
+            self.register_buffer(name, torch.zeros(features, 1 + binned))
         self.register_buffer("low", torch.zeros(features))
         self.register_buffer("high", torch.zeros(features))
         self.register_buffer("absent", torch.eye(1, self.per_feature)[0], persistent=False)
@@ -78,6 +80,9 @@ class NumericColumns(nn.Module):
         present = mask & (values.abs() < LARGEST)
         columns = (values.unsqueeze(-1) - self.lower) * self.scale
         columns = torch.clamp(columns, self.floor, self.ceiling)
+        if self.config.embedding == "rank":
+            rank = columns.sum(-1)
+            columns = torch.stack([torch.zeros_like(rank), rank], dim=-1)
         return torch.where(present.unsqueeze(-1), columns, self.absent)
 
     def out_of_range(self, values: Tensor, mask: Tensor) -> Tensor:
@@ -108,12 +113,17 @@ class NumericColumns(nn.Module):
             if not len(x):
                 continue
             low[f], high[f] = x.min(), x.max()
-            if self.config.embedding == "piecewise":
+            if self.config.embedding != "standard":
                 edges = quantile_edges(x, self.config.bins)
                 used = slice(1, len(edges))
                 lower[f, used] = edges[:-1]
-                scale[f, used] = 1.0 / np.diff(edges)
-                ceiling[f, used] = 1.0
+                height = np.ones(len(edges) - 1)
+                if self.config.embedding == "rank" and len(height):
+                    height = rank_steps(edges, x, self.config.spread)
+                    # The first column is where ranks begin.
+                    floor[f, 0] = ceiling[f, 0] = -self.config.spread
+                scale[f, used] = height / np.diff(edges)
+                ceiling[f, used] = height
             else:
                 lower[f, 1] = x.mean()
                 deviation = x.std()
@@ -136,10 +146,19 @@ class NumericEncoder(nn.Module):
     ----------
     features, per_feature
         F and C.
+    begin
+        Of encoder ``none``: where in the token the columns stand as they are. Members of the
+        ensemble that part at the taps then part before any layer that they share, as those of
+        TabM (Gorishniy et al. 2024).
     """
 
     def __init__(
-        self, features: int, per_feature: int, width: int, config: NumericEncoderConfig
+        self,
+        features: int,
+        per_feature: int,
+        width: int,
+        config: NumericEncoderConfig,
+        begin: int = 0,
     ) -> None:
         super().__init__()
         inputs = features * per_feature
@@ -155,6 +174,10 @@ class NumericEncoder(nn.Module):
         # Of a feature's columns some are 1 and most others 0: they count as one input, not as C.
         nn.init.normal_(first.weight, std=(2 * max(1, features)) ** -0.5)
         nn.init.zeros_(first.bias)
+        if config.encoder == "none":
+            nn.init.zeros_(first.weight)
+            nn.init.eye_(first.weight[begin : begin + inputs])
+            self.requires_grad_(False)
 
     def forward(self, columns: Tensor) -> Tensor:
         """``[..., F, C] -> [..., width]``."""
@@ -180,3 +203,16 @@ def quantile_edges(x: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.floa
     narrowest = max(1e-6 * span, SMALLEST)
     keep = np.diff(edges.astype(np.float64), prepend=-np.inf) > narrowest
     return edges[keep].astype(np.float64)
+
+
+def rank_steps(
+    edges: npt.NDArray[np.float64], x: npt.NDArray[np.float64], spread: float
+) -> npt.NDArray[np.float64]:
+    """How much the rank of a value grows over each bin, ``[bins]``; ``2 spread`` in all.
+
+    The rank of an edge is the share of ``x`` below it; of what equals it, half counts.
+    """
+    ordered = np.sort(x.astype(np.float32)).astype(np.float64)
+    below, up_to = (np.searchsorted(ordered, edges, side) for side in ("left", "right"))
+    rank = (below + up_to) / 2.0
+    return np.diff(rank) * (2.0 * spread / (rank[-1] - rank[0]))

@@ -109,22 +109,21 @@ class Operator(nn.Module):
         self.layout = dict(layout)
         self.cameras = dict(cameras)
         self.modes = tuple(modes)
-        width = config.width
-        action_width = max(8, width // 2) if "action" in self.layout else 0
         self._sizes = [len(names) for names in self.layout.values()]
         # One pass over the features of all modalities: a step is bound by the number of calls.
         self.columns = NumericColumns(sum(self._sizes), config.numeric)
-        self.numeric = nn.ModuleDict(
-            {
-                modality: NumericEncoder(
-                    len(names),
-                    self.columns.per_feature,
-                    action_width if modality == "action" else width,
-                    config.numeric,
-                )
-                for modality, names in self.layout.items()
-            }
-        )
+        self.width, action_width = self._token_widths()
+        width = self.width
+        self.numeric = nn.ModuleDict()
+        begin = 0
+        for modality, names in self.layout.items():
+            size, per_feature = len(names), self.columns.per_feature
+            if modality == "action":
+                encoder = NumericEncoder(size, per_feature, action_width, config.numeric)
+            else:
+                encoder = NumericEncoder(size, per_feature, width, config.numeric, begin)
+                begin += size * per_feature
+            self.numeric[modality] = encoder
         self.visual = VisualEncoder(tuple(cameras), width, config.visual) if cameras else None
         self.text_encoder = TextEncoder(config.text)
         # Starts at zero: directions that no training text had stay silent at run time.
@@ -151,8 +150,11 @@ class Operator(nn.Module):
 
     def packed(self, inputs: Inputs) -> Tensor:
         """As :meth:`forward`, with all heads side by side: ``[E, B, T, 3 + M K]``."""
-        packed: Tensor = self.heads(self.temporal(self.tokens(inputs), inputs.restart))
-        return packed
+        return self.heads.read(self.latents(inputs))
+
+    def latents(self, inputs: Inputs) -> Tensor:
+        """The latents h_t of whole sequences as the heads read them, ``[E, B, T, W]``."""
+        return self.heads.normed(self.temporal(self.tokens(inputs), inputs.restart))
 
     def init_state(self, batch: int) -> State:
         """Empty memory for :meth:`step`."""
@@ -165,9 +167,14 @@ class Operator(nn.Module):
 
     def packed_step(self, inputs: Inputs, state: State) -> tuple[Tensor, State]:
         """As :meth:`step`, with all heads in one tensor, which leaves a device in one copy."""
+        latent, state = self.latent_step(inputs, state)
+        return self.heads.read(latent), state
+
+    def latent_step(self, inputs: Inputs, state: State) -> tuple[Tensor, State]:
+        """One step of :meth:`latents`, ``[E, B, 1, W]``, from memory."""
         state = self.temporal.reset(state, inputs.restart[:, 0])
         latent, state = self.temporal.step(self.tokens(inputs)[:, 0], state)
-        return self.heads(latent.unsqueeze(2)), state
+        return self.heads.normed(latent.unsqueeze(2)), state
 
     def tokens(self, inputs: Inputs) -> Tensor:
         """Fuse each step into one token ``[B, T, D]``: the world's latent, the action after it."""
@@ -227,6 +234,16 @@ class Operator(nn.Module):
             {"params": decayed, "weight_decay": weight_decay},
             {"params": free, "weight_decay": 0.0},
         ]
+
+    def _token_widths(self) -> tuple[int, int]:
+        """Width of what is seen of the world in a token, and of the action after it."""
+        if self.config.numeric.encoder == "none":
+            columns = {m: len(n) * self.columns.per_feature for m, n in self.layout.items()}
+            action = columns.pop("action", 0)
+            # Without numbers the token is what cameras and goal make it.
+            return sum(columns.values()) or self.config.width, action
+        width = self.config.width
+        return width, max(8, width // 2) if "action" in self.layout else 0
 
     def _measured(self, inputs: Inputs, keep: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Embeddings of the numeric modalities, ``[B, T, width]`` each."""

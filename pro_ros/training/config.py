@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pro_ros.config import StrictModel
 from pro_ros.episodes.labels import RewardConfig
 from pro_ros.model.config import OperatorConfig
+from pro_ros.model.scorer_config import ScoringConfig
 
 FORMAT: Final = "pro_ros/training/1"
 
@@ -127,6 +128,9 @@ class TrainingConfig(StrictModel):
     comparison: ComparisonConfig = ComparisonConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     calibration: CalibrationConfig = CalibrationConfig()
+    scoring: ScoringConfig | None = Field(
+        None, description="Fit a scorer of actions behind the operator; absent: none"
+    )
 
     @model_validator(mode="after")
     def _horizons_exist(self) -> TrainingConfig:

@@ -94,6 +94,7 @@ class Trainer:
         self.slow = self._slow_copy()
         self.best = _copy(self._judged().state_dict())
         self.step = 0
+        self.done = 0.0
 
     def run(self, report: Report | None = None) -> History:
         """Train until the epochs are used up or validation no longer improves.
@@ -139,7 +140,10 @@ class Trainer:
         # Equally many steps in all processes, or the others would wait for ever.
         share = max(1, len(drawn) // self.fabric.world_size)
         drawn = drawn[:share]
-        for inputs, targets in self.train.batches(drawn, self.config.optimiser.batch):
+        size = self.config.optimiser.batch
+        for inputs, targets in self.train.batches(drawn, size):
+            # How many batches an epoch has is drawn anew each time: count in epochs.
+            self.done = (epoch - 1 + count * size / len(drawn)) / self.config.optimiser.epochs
             losses = self._step(inputs.to(self.fabric.device), targets.to(self.fabric.device))
             for key, value in losses.items():
                 sums[key] = sums.get(key, 0.0) + float(value)
@@ -172,9 +176,7 @@ class Trainer:
         warm = min(1.0, self.step / max(1, optimiser.warmup_steps))
         if optimiser.schedule == "constant":
             return warm
-        steps = sum(len(s) for s in self.train.sequences)
-        total = optimiser.epochs * max(1, steps // (optimiser.chunk * optimiser.batch))
-        return warm * 0.5 * (1.0 + math.cos(math.pi * min(1.0, self.step / total)))
+        return warm * 0.5 * (1.0 + math.cos(math.pi * self.done))
 
     def _compare(self) -> Tensor | None:
         """Bradley-Terry loss of this step's pairs, scored by the mean value of a segment."""

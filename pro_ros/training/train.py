@@ -21,8 +21,10 @@ from pro_ros.episodes.splits import select
 from pro_ros.errors import DataError, SpecError, suggest
 from pro_ros.model.calibration import Calibration
 from pro_ros.model.checkpoint import CheckpointDocument, save_checkpoint
+from pro_ros.model.chunks import action_features
 from pro_ros.model.factory import build_operator
 from pro_ros.model.operator import Operator
+from pro_ros.model.scorer import Scorer
 from pro_ros.model.text import describe
 from pro_ros.streams.spec import RobotSpec
 from pro_ros.training.batches import BatchMaker
@@ -30,6 +32,7 @@ from pro_ros.training.calibrate import Trained, calibrate
 from pro_ros.training.config import TrainingConfig
 from pro_ros.training.loop import History, Report, Trainer
 from pro_ros.training.parts import PARTS, assign, members
+from pro_ros.training.scoring import check_scorable, fit_scorer
 
 Stage = Callable[[str, float], None]
 """Called with what is being done and which share of it is done, from 0 to 1."""
@@ -39,7 +42,8 @@ Stage = Callable[[str, float], None]
 class Training:
     """What a training run gives: all that :func:`save` puts into a checkpoint.
 
-    ``assignment``: part of each episode, by id. ``notes``: what calibration could not give.
+    ``assignment``: part of each episode, by id. ``notes``: what calibration could not give, and
+    what the scorer of actions could not. ``scorer``: None where none was asked for.
     """
 
     dataset: Dataset
@@ -49,6 +53,7 @@ class Training:
     history: History
     assignment: dict[str, str]
     notes: list[str]
+    scorer: Scorer | None = None
 
 
 def train(
@@ -78,28 +83,43 @@ def train(
     DataError, TooFewEpisodesError
         The data set cannot be trained on: nothing labelled, one class only, too few episodes.
     SpecError
-        An alarm is asked for on something that is no failure mode.
+        An alarm is asked for on something that is no failure mode, or a scorer where there are no
+        actions.
     """
     spec = dataset.spec
     check_alarms(config, spec)
+    if config.scoring is not None:
+        action_features(spec)
     assignment = assign(dataset.manifest.episodes, config.split, config.seed)
     say = stage or (lambda what, share: None)
     sequences = read_sequences(dataset, lambda share: say("reading the data set", share), cache)
     say("preparing", 0.0)
     parts = {part: select(sequences, members(assignment, part)) for part in PARTS}
+    if config.scoring is not None:
+        check_scorable(spec, parts["train"], config.scoring)
     operator, history = fit(
         spec, parts["train"], parts["validation"], config, fabric,
         state_path=state_path, report=report,
         fingerprint=_run_fingerprint(dataset.fingerprint(), config),
     )  # fmt: skip
     say("calibrating", 0.0)
+    labelled = {
+        part: (parts[part], labels_of(parts[part], spec, config))
+        for part in ("train", "validation", "calibration")
+    }
     calibration, notes = calibrate(
         Trained(operator, spec, Calibration()),
-        (parts["validation"], labels_of(parts["validation"], spec, config)),
-        (parts["calibration"], labels_of(parts["calibration"], spec, config)),
+        labelled["validation"],
+        labelled["calibration"],
         config.calibration,
     )
-    return Training(dataset, config, operator, calibration, history, assignment, notes)
+    scorer = None
+    if config.scoring is not None:
+        say("fitting the scorer of actions", 0.0)
+        trained = Trained(operator, spec, calibration)
+        scorer = fit_scorer(trained, labelled, config.scoring, config.reward, config.seed)
+        notes += [f"scoring: {note}" for note in scorer.document.notes]
+    return Training(dataset, config, operator, calibration, history, assignment, notes, scorer)
 
 
 def save(training: Training, path: Path | str, overwrite: bool = False) -> CheckpointDocument:
@@ -125,6 +145,7 @@ def save(training: Training, path: Path | str, overwrite: bool = False) -> Check
         },
         training={"config": training.config.model_dump(mode="json"), "notes": training.notes},
         metrics={"best_epoch": history.best_epoch, "epochs": len(history.epochs), **best},
+        scorer=training.scorer,
         overwrite=overwrite,
     )
 
@@ -242,5 +263,6 @@ def _maker(
 
 
 def _run_fingerprint(dataset: str, config: TrainingConfig) -> str:
-    document = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    # The scorer comes after the operator: another one does not stop a run from going on.
+    document = json.dumps(config.model_dump(mode="json", exclude={"scoring"}), sort_keys=True)
     return hashlib.sha256(f"{dataset}\n{document}".encode()).hexdigest()

@@ -49,3 +49,17 @@ def test_the_apple_benchmark_runs(tmp_path, shared_data):
     found = json.loads(out.read_text())
     assert found["protocol"]["picks"] == 300
     assert found["grasp"]["gradient boosting"]["mean"][0] > 0.65
+
+
+def test_the_scoring_benchmark_runs(tmp_path):
+    out = tmp_path / "scoring.json"
+    done = run("scoring.py", "--repeats", "20", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    whole = json.loads((BENCHMARKS / "results" / "scoring.json").read_text())
+    assert found["scorer"] == whole["scorer"]
+    # Of the full run: times of this one depend on what else the machine does.
+    bars = whole["targets"]
+    assert max(whole["many_over_one"].values()) <= bars["many_over_one"]
+    for kind in ("same_situation_ms", "new_situation_ms"):
+        assert whole[kind][str(bars["many"])]["p99"] <= bars["many_p99_ms"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +19,11 @@ from pro_ros.config import StrictModel, load_model
 from pro_ros.episodes import labels, manifest
 from pro_ros.errors import ProError
 from pro_ros.evaluation.definitions import DEFINITIONS
+from pro_ros.gate import config as gate_config
 from pro_ros.interfaces import NAMES, message_text
-from pro_ros.model import calibration, checkpoint
+from pro_ros.model import calibration, checkpoint, scorer, scorer_config
 from pro_ros.model import config as model_config
+from pro_ros.nodes.parameters import Parameter
 from pro_ros.streams import spec
 from pro_ros.training import config as training_config
 
@@ -59,6 +63,16 @@ FILES = {
         "`model.temporal`": model_config.TemporalConfig,
         "`calibration`": training_config.CalibrationConfig,
         "`calibration.alarms[]`": training_config.AlarmRequest,
+        "`scoring`": scorer_config.ScoringConfig,
+    },
+    "gate.md": {
+        "Top level": gate_config.GateConfig,
+        "`limits`": gate_config.LimitsConfig,
+        "`freshness`": gate_config.FreshnessConfig,
+        "`alarm`": gate_config.AlarmConfig,
+        "`ending`": gate_config.EndingConfig,
+        "`verification`": gate_config.VerificationConfig,
+        "`causes`": gate_config.CausesConfig,
     },
 }
 """Sections with a table of keys and defaults, and the model behind each."""
@@ -74,6 +88,9 @@ DOCUMENTS = {
         "`checkpoint.json`": checkpoint.CheckpointDocument,
         "`calibration`": calibration.Calibration,
         "`calibration.alarms[]`": calibration.AlarmThreshold,
+        "`scorer.json`": scorer.ScorerDocument,
+        "`evidence.<output>`": scorer.Evidence,
+        "`support`": scorer.SupportFacts,
     },
 }
 """Sections with a table of keys alone."""
@@ -127,13 +144,18 @@ def default_of(field: FieldInfo) -> str:
         return "required"
     if value is None:
         return "none"
-    if isinstance(value, BaseModel):
+    if isinstance(value, BaseModel) or value == gate_config.MODES:
         return "below"
+    return shown(value)
+
+
+def shown(value: Any) -> str:
+    """A plain value as the pages write it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
         return f"{value:g}" if abs(value) < 1e5 else f"{value:.12g}"
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return f"[{', '.join(f'{v:g}' if isinstance(v, float) else str(v) for v in value)}]"
     return str(value) or '""'
 
@@ -225,14 +247,20 @@ def test_commands_in_examples_exist_with_their_options(page: Path) -> None:
 
 def message(name: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Fields as (name, type) and constants as (name, value), in order."""
+    fields, constants = interface(message_text(name))
+    assert fields
+    return fields, constants
+
+
+def interface(text: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The same of a message, or of half a service."""
     fields, constants = [], []
-    for line in message_text(name).splitlines():
+    for line in text.splitlines():
         parts = line.partition("#")[0].split()
         if len(parts) == 2 and "=" in parts[1]:
             constants.append((parts[1].partition("=")[0], parts[1].partition("=")[2]))
         elif len(parts) == 2:
             fields.append((parts[1], parts[0]))
-    assert fields
     return fields, constants
 
 
@@ -248,6 +276,93 @@ def test_every_field_and_constant_of_a_message_stands_on_its_page(name: str) -> 
     if shared:
         bits = rows_of(section_of("messages.md", "Validity"), "Constant")
         assert [(names(r[0])[0], r[1]) for r in bits] == shared
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "srv").glob("*.srv")))
+def test_every_field_and_constant_of_a_service_stands_on_its_page(name: str) -> None:
+    text = section_of("messages.md", name)
+    halves = (ROOT / "srv" / f"{name}.srv").read_text(encoding="utf-8").split("\n---\n")
+    constants = []
+    for header, half in zip(("Request", "Response"), halves, strict=True):
+        fields, found = interface(half)
+        constants += found
+        assert [(names(r[0])[0], r[1]) for r in rows_of(text, header)] == fields
+        for line in half.splitlines():
+            assert not line.strip() or "#" in line or "=" in line, line
+    if constants:
+        assert [(names(r[0])[0], r[1]) for r in rows_of(text, "Constant")] == constants
+
+
+def test_every_field_of_the_action_stands_on_its_page() -> None:
+    text = section_of("messages.md", "ExecuteTask")
+    parts = (ROOT / "action" / "ExecuteTask.action").read_text(encoding="utf-8").split("\n---\n")
+    for header, part in zip(("Goal", "Result", "Feedback"), parts, strict=True):
+        fields, _ = interface(part)
+        assert [(names(r[0])[0], r[1]) for r in rows_of(text, header)] == fields
+
+
+def test_the_table_of_causes_is_that_of_the_gate() -> None:
+    rows = rows_of(section_of("gate.md", "What follows a cause"), "Cause")
+    said = {names(row[1])[0]: names(row[2])[0] for row in rows}
+    causes = gate_config.CausesConfig()
+    actions = causes.model_dump(exclude={"modes"})
+    death = gate_config.GateConfig().on_monitor_death
+    assert said == {**causes.modes, **actions, "on_monitor_death": death}
+
+
+def page_of(node: str) -> str:
+    """Page of a node, named as its module with or without ``_node``."""
+    pages = [f"nodes/{name}.md" for name in (node, node.removesuffix("_node"))]
+    return next((p for p in pages if (DOCS / p).exists()), pages[0])
+
+
+def parameter_tables() -> list[Any]:
+    """Every ``*_PARAMETERS`` table of a node, with the page of the node."""
+    found = []
+    for path in sorted((ROOT / "pro_ros" / "nodes").glob("*_parameters.py")):
+        module = importlib.import_module(f"pro_ros.nodes.{path.stem}")
+        page = page_of(path.stem.removesuffix("_parameters"))
+        for name, table in vars(module).items():
+            if name.endswith("_PARAMETERS"):
+                found.append(pytest.param(page, table, id=f"{page}:{name}"))
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "pro_ros" / "nodes").glob("*_node.py")), ids=lambda p: p.stem
+)
+def test_every_topic_and_service_of_a_node_stands_on_its_page(path: Path) -> None:
+    """Read from the source: the modules themselves need rclpy."""
+    said = set(names(without_code((DOCS / page_of(path.stem)).read_text(encoding="utf-8"))))
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and re.match(r"(~/|/diagnostics)", str(node.value)):
+            found.add(str(node.value))
+        elif isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "OUTPUTS":
+            assert isinstance(node.value, ast.Dict)
+            found |= {f"~/{ast.literal_eval(key)}" for key in node.value.keys if key}
+    assert found - {"~/"} <= said, f"{path.name}: {sorted(found - {'~/'} - said)}"
+
+
+@pytest.mark.parametrize(("page", "table"), parameter_tables())
+def test_every_parameter_of_a_node_stands_on_its_page(
+    page: str, table: tuple[Parameter, ...]
+) -> None:
+    said = {
+        names(row[0])[0]: (row[1].strip("`"), row[2], names(row[3]) or row[3], row[4])
+        for row in rows_of(section_of(page, "Parameters"), "Parameter")
+    }
+    assert said == {
+        p.name: (shown(p.default), p.unit or "–", range_of(p), p.changes) for p in table
+    }
+
+
+def range_of(parameter: Parameter) -> Any:
+    if parameter.choices:
+        return [choice for choice in parameter.choices if choice]
+    if parameter.low is None or parameter.high is None:
+        return "–"
+    return f"{parameter.low:.12g} to {parameter.high:.12g}"
 
 
 def test_replay_says_of_every_validity_bit_when_it_is_set() -> None:
@@ -293,7 +408,11 @@ def yaml_files() -> list[Any]:
 def test_every_file_that_is_shown_or_shipped_is_valid(text: str, tmp_path: Path) -> None:
     path = tmp_path / "shown.yaml"
     path.write_text(text, encoding="utf-8")
-    models = {spec.FORMAT: spec.RobotSpec, training_config.FORMAT: training_config.TrainingConfig}
+    models: dict[str, type[StrictModel]] = {
+        spec.FORMAT: spec.RobotSpec,
+        training_config.FORMAT: training_config.TrainingConfig,
+        gate_config.FORMAT: gate_config.GateConfig,
+    }
     named = re.search(r"^format: (\S+)$", text, re.M)
     assert named
     load_model(path, models[named[1]])

@@ -83,6 +83,9 @@ class World:
     good_ns: int | None = None
     """Receipt of the newest assessment that counts, since something last went back."""
     row: int = 0
+    row_ns: int = 0
+    """When the row began that has not opened the gate yet."""
+    opened: bool = False
     mover: Mover | None = None
     latched: bool = False
     task: Task | None = None
@@ -196,27 +199,34 @@ class World:
 
     def _hear(self, seen: AssessmentSeen) -> None:
         self._expire()
+        freshness = self.config.freshness
         before, self.newest = self.newest, self.newest or (seen.sequence, seen.stamp_ns)
         if before is None:
             return
         if seen.sequence < before[0] or seen.stamp_ns < before[1]:
             self.newest = (seen.sequence, seen.stamp_ns)
-            self.good_ns, self.row = None, 0
+            self.good_ns, self.row, self.row_ns, self.opened = None, 0, 0, False
         elif seen.sequence > before[0] and seen.stamp_ns > before[1]:
             self.newest = (seen.sequence, seen.stamp_ns)
             if seen.validity == 1 and not math.isnan(seen.score + seen.termination):
                 self.good_ns = self.now_ns
                 self.row += 1
+                if self.row == 1:
+                    self.row_ns = self.now_ns
+                # A burst of old ones is no sign of life.
+                span_ns = round(freshness.period * (freshness.needed - 1) / 4 * SECOND)
+                if self.row >= freshness.needed and self.now_ns >= self.row_ns + span_ns:
+                    self.opened, self.row_ns = True, 0
 
     def _expire(self) -> None:
         limit_ns = round(self.config.freshness.limit * SECOND)
         if self.good_ns is not None and self.now_ns - self.good_ns >= limit_ns:
-            self.good_ns, self.row = None, 0
+            self.good_ns, self.row, self.row_ns, self.opened = None, 0, 0, False
 
     @property
     def fresh(self) -> bool:
         self._expire()
-        return self.good_ns is not None and self.row >= self.config.freshness.needed
+        return self.opened
 
     def _judge_output(self, output: Output, given: Input) -> None:
         if type(output) in STARTS:
@@ -404,6 +414,7 @@ LEFT_OUT = {
     "config", "_config", "_out", "_told", "goals", "finished", "goal_id", "peak_risk",
     "alarm_ns", "stop_ns", "stopped_ns", "begin_ns", "end_ns", "newest", "sequence", "stamp_ns",
     "seen", "now_ns", "_now_ns", "obedient", "reasons", "_limit", "_limit_ns", "_needed",
+    "_span_ns",
     "_model_id", "_refused", "_set_threshold", "_release", "_hold_ns", "_count", "_most",
     "attempt_timeout_ns", "fault",
 }  # fmt: skip
@@ -417,6 +428,10 @@ def canonical(value: Any, world: World, name: str = "") -> Any:
     if kind is int:
         if name in ("row", "_row"):
             return min(value, world.config.freshness.needed)
+        if name in ("row_ns", "_row_ns"):
+            # Nothing but what is left of the time that a row must last.
+            period = world.config.freshness.period
+            return max(value - world.now_ns + round(period * SECOND), 0) if value else None
         if name == "low_ns":
             # How long ago it became low decides nothing.
             return max(value - world.now_ns, 0)

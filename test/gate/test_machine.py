@@ -302,6 +302,7 @@ def test_a_monitor_that_was_restarted_closes_the_gate_at_once_and_must_prove_its
     bench.assess()
     assert bench.state is State.STOPPING
     for state in (Monitor.RETURNING, Monitor.RETURNING, Monitor.FRESH):
+        bench.wait(PERIOD // 2)
         bench.assess()
         assert bench.gate.snapshot().monitor is state
 
@@ -529,3 +530,22 @@ def test_the_last_barrier_keeps_a_second_thing_from_moving() -> None:
         body.start("safe_action")
     body.over()
     assert body.start("recovery") == run + 1
+
+
+def test_assessments_that_come_all_at_once_do_not_open_the_gate() -> None:
+    bench = Bench(freshness={"needed": 3})
+    for _ in range(10):
+        bench.assess()
+    assert bench.gate.snapshot().monitor is Monitor.RETURNING
+    bench.wait(PERIOD)
+    bench.assess()
+    assert bench.gate.snapshot().monitor is Monitor.FRESH
+
+
+def test_a_run_that_somebody_else_stopped_is_undecided_whatever_the_monitor_says() -> None:
+    bench = Bench()
+    run = bench.running()
+    bench.assess(success=0.9)
+    bench.give(PolicyStopConfirmed(run))
+    assert bench.last(Finish).reason is TerminationReason.POLICY_UNDECIDED
+    assert bench.last(Finish).outcome is Outcome.INTERRUPTED

@@ -42,6 +42,15 @@ def rows(layout, steps: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarra
         {"activation": "relu", "token_activation": "silu"},
         {"numeric": NumericEncoderConfig(hidden=5)},
         {"numeric": NumericEncoderConfig(embedding="standard")},
+        {"numeric": NumericEncoderConfig(embedding="rank", spread=3.0)},
+        {
+            "numeric": NumericEncoderConfig(embedding="rank", bins=5, encoder="none"),
+            "temporal": TemporalConfig(window=2, members_from="taps"),
+        },
+        {
+            "numeric": NumericEncoderConfig(encoder="none"),
+            "layout": {"state": ("s",), "telemetry": ("f", "g"), "action": ("u",)},
+        },
         {"temporal": TemporalConfig(window=3, layers=3, block="plain", hidden=10)},
         {"temporal": TemporalConfig(window=5, members_from="taps")},
         {"temporal": TemporalConfig(window=1, layers=1)},

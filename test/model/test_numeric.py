@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pro_ros.model.config import NumericEncoderConfig
-from pro_ros.model.numeric import NumericColumns, NumericEncoder, quantile_edges
+from pro_ros.model.numeric import NumericColumns, NumericEncoder, quantile_edges, rank_steps
 
 PIECEWISE = NumericEncoderConfig(bins=4)
 STANDARD = NumericEncoderConfig(embedding="standard")
+RANK = NumericEncoderConfig(embedding="rank", bins=4, spread=2.0)
 
 
 def fitted(x: np.ndarray, config: NumericEncoderConfig, mask=None) -> NumericColumns:
@@ -33,6 +34,38 @@ def test_piecewise_columns_are_positions_among_quantile_bins():
     torch.testing.assert_close(said[:, 0], torch.tensor(expected, dtype=torch.float32))
 
 
+def test_a_rank_is_the_place_among_the_training_data_and_its_spread_the_ends():
+    x = np.geomspace(1.0, 1000.0, 401)[:, None]
+    said = encode(fitted(x, RANK), x[[0, 100, 200, 400]])
+    torch.testing.assert_close(said[:, 0, 0], torch.zeros(4))
+    expected = torch.tensor([-2.0, -1.0, 0.0, 2.0])
+    torch.testing.assert_close(said[:, 0, 1], expected, atol=1e-5, rtol=0)
+
+
+def test_equal_values_share_the_mean_of_their_ranks():
+    x = np.array([0.0] * 6 + [1.0, 2.0, 3.0, 4.0])
+    # Of 0, 1 and 4 the ranks are 3, 6.5 and 9.5.
+    steps = rank_steps(np.array([0.0, 1.0, 4.0]), x, 2.0)
+    np.testing.assert_allclose(steps, np.array([3.5, 3.0]) * 4.0 / 6.5)
+
+
+def test_the_rank_of_a_constant_says_nothing():
+    said = encode(fitted(np.full((20, 1), 3.0), RANK), [[3.0], [8.0]])
+    assert torch.equal(said, torch.zeros(2, 1, 2))
+
+
+def test_an_encoder_of_kind_none_puts_columns_into_their_place_and_is_not_trained():
+    encoder = NumericEncoder(2, 2, 7, NumericEncoderConfig(encoder="none"), begin=3).eval()
+    columns = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    assert encoder(columns).tolist() == [[0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0]]
+    assert not any(p.requires_grad for p in encoder.parameters())
+
+
+def test_an_encoder_of_kind_none_has_no_hidden_layer():
+    with pytest.raises(ValueError, match="encoder is none"):
+        NumericEncoderConfig(encoder="none", hidden=5)
+
+
 def test_standard_column_has_mean_zero_and_deviation_one():
     x = np.random.default_rng(0).normal(101325.0, 30.0, (500, 1)).astype(np.float32)
     said = encode(fitted(x, STANDARD), x)[:, 0, 1]
@@ -40,7 +73,7 @@ def test_standard_column_has_mean_zero_and_deviation_one():
     assert float(said.std()) == pytest.approx(1.0, abs=0.01)
 
 
-@pytest.mark.parametrize("config", [PIECEWISE, STANDARD])
+@pytest.mark.parametrize("config", [PIECEWISE, STANDARD, RANK])
 @pytest.mark.parametrize("value", [0.0, 1e30, -1e30, np.nan, np.inf, -np.inf])
 def test_what_stands_in_an_absent_place_is_never_looked_at(config, value):
     columns = fitted(np.random.default_rng(0).normal(size=(50, 2)), config)
@@ -56,7 +89,7 @@ def test_a_value_that_is_not_finite_counts_as_absent(value):
     assert torch.equal(encode(columns, [[value]]), encode(columns, [[0.0]], [[False]]))
 
 
-@pytest.mark.parametrize("config", [PIECEWISE, STANDARD])
+@pytest.mark.parametrize("config", [PIECEWISE, STANDARD, RANK])
 def test_values_beyond_the_training_range_are_clamped_and_counted(config):
     columns = fitted(np.linspace(-1.0, 1.0, 50)[:, None].repeat(2, 1), config)
     values = torch.tensor([[5.0, 0.0], [1.0, -1.0], [-7.0, 9.0]])
@@ -77,7 +110,7 @@ def test_masked_training_values_do_not_move_the_statistics():
         assert torch.equal(buffer, masked.get_buffer(name)), name
 
 
-@pytest.mark.parametrize("config", [PIECEWISE, STANDARD])
+@pytest.mark.parametrize("config", [PIECEWISE, STANDARD, RANK])
 def test_a_constant_feature_says_only_whether_it_is_there(config):
     columns = fitted(np.full((20, 1), 7.25), config)
     assert torch.equal(encode(columns, [[7.25]]), encode(columns, [[8.0]]))
@@ -86,7 +119,7 @@ def test_a_constant_feature_says_only_whether_it_is_there(config):
     assert float(columns.out_of_range(value, there)) == 1.0
 
 
-@pytest.mark.parametrize("config", [PIECEWISE, STANDARD])
+@pytest.mark.parametrize("config", [PIECEWISE, STANDARD, RANK])
 def test_a_feature_that_was_never_present_says_nothing(config):
     columns = fitted(np.zeros((20, 1)), config, np.zeros((20, 1), bool))
     said = encode(columns, [[3.0], [-1e20]])

@@ -24,20 +24,20 @@ STILL = NumericEncoderConfig(feature_dropout=0.0, column_dropout=0.0)
 STEADY = TemporalConfig(lag_dropout=0.0, far_dropout=0.0)
 
 configs = st.builds(
-    lambda kind, window, members, parting, embedding, hidden: OperatorConfig(
+    lambda kind, window, members, parting, embedding, encoder: OperatorConfig(
         width=8,
         members=members,
-        token_activation="relu" if hidden else "none",
+        token_activation="relu" if encoder.get("hidden") else "none",
         temporal=TemporalConfig(kind=kind, window=window, heads=2, members_from=parting),
-        numeric=NumericEncoderConfig(embedding=embedding, bins=4, hidden=hidden),
+        numeric=NumericEncoderConfig(embedding=embedding, bins=4, **encoder),
         visual=VisualEncoderConfig(channels=(4, 8)),
     ),
     st.sampled_from(["taps", "attention"]),
     st.integers(1, 8),
     st.integers(1, 3),
     st.sampled_from(["taps", "layers"]),
-    st.sampled_from(["piecewise", "standard"]),
-    st.sampled_from([0, 5]),
+    st.sampled_from(["piecewise", "rank", "standard"]),
+    st.sampled_from([{}, {"hidden": 5}, {"encoder": "none"}]),
 )
 
 

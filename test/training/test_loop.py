@@ -17,6 +17,7 @@ from pro_ros.training.config import (
     OptimiserConfig,
     TrainingConfig,
 )
+from pro_ros.training.loop import Trainer
 from pro_ros.training.train import check_alarms, fit, labels_of
 
 
@@ -53,6 +54,30 @@ def test_a_slip_that_announces_itself_is_learned(spec, sequences):
         truth.append(label.within[known, 0, -1] > 0)
     assert auroc(np.concatenate(score), np.concatenate(truth)).value > 0.9
     assert history.epochs[-1]["hazard"] < history.epochs[0]["hazard"]
+
+
+@pytest.mark.parametrize("chunk", [4, 20, 400], ids=["shorter", "about", "longer"])
+def test_the_learning_rate_falls_to_zero_at_the_end_and_not_before(
+    spec, sequences, monkeypatch, chunk
+):
+    rates = []
+    step = Trainer._step
+
+    def watched(self, inputs, targets):
+        found = step(self, inputs, targets)
+        rates.append(self.optimiser.param_groups[0]["lr"])
+        return found
+
+    monkeypatch.setattr(Trainer, "_step", watched)
+    settings = config(epochs=6)
+    settings = settings.model_copy(
+        update={"optimiser": settings.optimiser.model_copy(update={"chunk": chunk})}
+    )
+    train(spec, sequences, settings)
+    peak = settings.optimiser.learning_rate
+    assert rates[len(rates) // 2] == pytest.approx(peak / 2, rel=0.35)
+    assert 0 < rates[-1] < 0.1 * peak
+    assert rates[2:] == sorted(rates[2:], reverse=True)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(spec, sequences):
