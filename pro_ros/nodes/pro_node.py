@@ -41,6 +41,7 @@ from pro_ros.nodes.message_types import installed_typestore
 from pro_ros.nodes.parameters import Parameter, declare, guard, values
 from pro_ros.nodes.pro_node_parameters import PRO_NODE_PARAMETERS
 from pro_ros.nodes.qos import ASSESSMENTS, EVENTS, LATCHED
+from pro_ros.nodes.score_service import ScoreService
 from pro_ros.nodes.spinning import FAULTY_PARAMETER, begin, end, spin
 from pro_ros.nodes.wiring import Topic, needed_streams, publisher_faults, subscribe, topics_of
 from pro_ros.runtime.health import Health
@@ -49,6 +50,7 @@ from pro_ros.runtime.live import LiveOperator
 from pro_ros.runtime.monitor import required_streams
 from pro_ros.runtime.pipeline import Pipeline
 from pro_ros.runtime.readers import live_reader
+from pro_ros.srv import ScoreActions
 from pro_ros.streams.decode import Decoder
 from pro_ros.streams.spec import load_spec
 
@@ -78,6 +80,7 @@ class ProNode(LifecycleNode):
         self._checkpoint: Checkpoint | None = None
         self._topics: list[Topic] = []
         self._operator: LiveOperator | None = None
+        self._scores: ScoreService | None = None
         self._problem = ""
         self._timeless = False
         self._outputs: dict[str, Any] = {}
@@ -88,6 +91,7 @@ class ProNode(LifecycleNode):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._beat_timer: Any = None
+        self.create_service(ScoreActions, "~/score_actions", self._score_actions)
         self._report_timer = self.create_timer(
             self._settings["diagnostics_period"], self._report, clock=self._steady
         )
@@ -229,6 +233,8 @@ class ProNode(LifecycleNode):
             settings["max_lateness"],
             real_time=not simulated,
         )
+        if self._checkpoint.scorer is not None:
+            self._scores = ScoreService(self._checkpoint, self._operator, settings)
         self._tune(settings)
         self._before = (time.monotonic(), Health())
         self._beat_timer = self.create_timer(
@@ -239,7 +245,7 @@ class ProNode(LifecycleNode):
         """End the thread and the subscriptions."""
         if self._operator is not None:
             self._operator.stop()
-            self._operator = None
+            self._operator = self._scores = None
         for topic in self._topics:
             if topic.subscription is not None:
                 self.destroy_subscription(topic.subscription)
@@ -424,6 +430,19 @@ class ProNode(LifecycleNode):
             "alarm threshold": alarm.threshold if alarm else "none",
         }
 
+    def _score_actions(
+        self, request: ScoreActions.Request, response: ScoreActions.Response
+    ) -> ScoreActions.Response:
+        if self._scores is not None:
+            return self._scores.answer(request, response)
+        response.best = -1
+        response.reason = (
+            "the node is not active"
+            if self._operator is None
+            else "the checkpoint has no scorer: train it with a 'scoring' section"
+        )
+        return response
+
     # --- parameters -----------------------------------------------------------------------
 
     def _change(self, changed: Mapping[str, Any]) -> str:
@@ -436,6 +455,8 @@ class ProNode(LifecycleNode):
         operator, settings = self._operator, self._settings
         if operator is None:
             return
+        if self._scores is not None:
+            self._scores.tune(settings)
         if "alarm_threshold" in changed:
             threshold = settings["alarm_threshold"] or None
             operator.tune(lambda monitor: monitor.set_alarm(threshold))
