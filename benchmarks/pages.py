@@ -195,6 +195,63 @@ def scoring(results: Results) -> str:
     return table(["measured", "value", "bar"], rows)
 
 
+def live(results: Results) -> str:
+    """The monitor on live topics, from telemetry alone and with a camera."""
+    runs = [results[name] for name in ("telemetry", "camera")]
+    bars = results["targets"]
+    rows = [
+        ["run [s]", *(f"{results['seconds']:g}" for _ in runs), ""],
+        [
+            "valid assessments per second",
+            *(number(run["valid_assessments"] / results["seconds"], 2) for run in runs),
+            f"{bars['assessments_hz']:g}",
+        ],
+        ["missed or dropped", *(str(run["missed"]) for run in runs), "0"],
+    ]
+    for name, bar in (
+        ("p50", f"<= {bars['latency_p50_ms']:g}"),
+        (
+            "p99",
+            f"<= {bars['latency_p99_ms']:g}, with camera <= {bars['latency_p99_ms_camera']:g}",
+        ),
+        ("max", ""),
+    ):
+        cells = [number(run[f"latency_{name}_ms"], 2) for run in runs]
+        rows.append([f"sample to risk, {name} [ms]", *cells, bar])
+    for name, part in (
+        ("its subscriptions", "subscriptions"),
+        ("the operator's thread", "operator"),
+        ("the bare node", "bare_node"),
+    ):
+        cells = [number(100 * run["cpu"][part], 1) for run in runs]
+        rows.append([f"CPU of {name} [% of a core]", *cells, ""])
+    rows.append(
+        [
+            "subscriptions over the bare node",
+            *(number(run["subscription_cpu_ratio"], 2) for run in runs),
+            f"<= {bars['subscription_cpu_ratio']:g}",
+        ]
+    )
+    cells = [number(run["memory"]["slope_mib_per_hour"], 1) for run in runs]
+    rows.append(["memory, slope of the second half [MiB/h]", *cells, "flat"])
+    return table(["measured", "telemetry", "with camera", "bar"], rows)
+
+
+def live_memory(results: Results) -> str:
+    """An hour of simulated traffic."""
+    found = results["memory"]
+    rows = [
+        ["simulated [h]", f"{found['hours']:g}"],
+        ["messages", str(found["messages"])],
+        ["assessments", str(found["assessments"])],
+        ["memory at begin [MiB]", number(found["begin_mib"], 1)],
+        ["memory at end [MiB]", number(found["end_mib"], 1)],
+        ["slope of the second half [MiB/h]", number(found["slope_mib_per_hour"], 2)],
+        ["it took [s]", number(found["seconds_taken"], 0)],
+    ]
+    return table(["measured", "value"], rows)
+
+
 BLOCKS: dict[str, tuple[str, str, Callable[[Results], str]]] = {
     "ur3-scores": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_scores),
     "ur3-verdict": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_verdict),
@@ -203,6 +260,8 @@ BLOCKS: dict[str, tuple[str, str, Callable[[Results], str]]] = {
     "pickapp-grasp": ("pickapp.md", "pickapp.json", pickapp_grasp),
     "pickapp-pick": ("pickapp.md", "pickapp.json", pickapp_pick),
     "latency": ("latency.md", "latency.json", latency),
+    "live": ("live.md", "live.json", live),
+    "live-memory": ("live.md", "live.json", live_memory),
     "scoring": ("scoring.md", "scoring.json", scoring),
 }
 """Block name -> page, results file, what writes it."""
