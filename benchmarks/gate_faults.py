@@ -32,6 +32,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ SLACK_S = 1.5
 STALE_SLACK_S = 0.1
 """Between the publication of an assessment and its receipt by the gate."""
 SCHEDULES, MINUTES = 1000, 10.0
+PER_GATE = 8
+"""Schedules that one gate lives through."""
 
 
 def main() -> None:
@@ -79,7 +82,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        Worker(options.work).run(options.seed, options.workers, options.schedules)
+        Worker(options.work).run(range(options.seed, options.schedules, options.workers))
         return
     results = orchestrate(options)
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -218,29 +221,30 @@ class Worker:
     def __init__(self, work: Path) -> None:
         self._work = work
 
-    def run(self, first: int, stride: int, end: int) -> None:
-        """Schedules ``first``, ``first + stride`` … below ``end``, until it is enough."""
+    def run(self, numbers: Sequence[int], configs: Sequence[dict[str, Any]] = CONFIGS) -> None:
+        """Play schedules, until it is enough; their reports go to a file."""
         import rclpy
 
         rclpy.init()
         with (self._work / "reports.jsonl").open("w") as out:
-            number, count = first, 0
-            while number < end and not (self._work / "enough").exists():
-                # A gate lives through some schedules, as it would in a cell.
-                config = CONFIGS[count // 8 % len(CONFIGS)]
-                rejects = count // 8 % 2 == 0
-                bench = Bench(self._work, config, "reject" if rejects else "supersede")
+            # A gate lives through some schedules, as it would in a cell.
+            for turn, begin in enumerate(range(0, len(numbers), PER_GATE)):
+                if self._enough():
+                    break
+                on_new_goal = "supersede" if turn % 2 else "reject"
+                bench = Bench(self._work, configs[turn % len(configs)], on_new_goal)
                 try:
-                    for _ in range(8):
-                        if number >= end or (self._work / "enough").exists():
+                    for number in numbers[begin : begin + PER_GATE]:
+                        if self._enough():
                             break
                         out.write(json.dumps(bench.play(Plan.of(number))) + "\n")
                         out.flush()
-                        number += stride
-                        count += 1
                 finally:
                     bench.end()
         rclpy.try_shutdown()
+
+    def _enough(self) -> bool:
+        return (self._work / "enough").exists()
 
 
 def watched(name: str, action: str) -> Any:

@@ -134,7 +134,9 @@ class Chooser:
     def __init__(self, stretches: Seq[Stretch], model: str, rule: Rule) -> None:
         self.good = sum(a.success for s in stretches for a in s.attempts)
         self._levels = rule.levels(stretches, model)
-        heard = [(s.seen(model), s.attempts) for s in stretches]
+        heard = [
+            (s.seen(model), s.attempts) for s in stretches if any(a.success for a in s.attempts)
+        ]
 
         @cache
         def interrupted(level: int) -> int:

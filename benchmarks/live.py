@@ -80,7 +80,12 @@ def main() -> None:
         return
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    results: dict[str, Any] = {"targets": TARGETS, "topics": TOPICS, "seconds": options.seconds}
+    results: dict[str, Any] = {}
+    if options.only and options.out.is_file():
+        results = json.loads(options.out.read_text(encoding="utf-8"))
+    results |= {"targets": TARGETS, "topics": TOPICS}
+    if options.only != "memory":
+        results["seconds"] = options.seconds
     for name in ("telemetry", "camera"):
         if options.only in (None, name):
             load = os.getloadavg()[0]

@@ -252,6 +252,158 @@ def live_memory(results: Results) -> str:
     return table(["measured", "value"], rows)
 
 
+def gate_faults(results: Results) -> str:
+    """What the fault schedules found."""
+    machine = results["machine"]
+    over = results["longest_over_bound_s"]
+    rows = [
+        ["schedules", str(results["schedules"]), "1,000, or as many as fit 10 minutes"],
+        ["goals, attempts", f"{results['goals']}, {results['attempts']}", ""],
+        ["violations", str(len(results["violations"])), "0"],
+        ["most things that ran at once", str(results["most_live"]), "1"],
+        [
+            "longest that a goal took beyond its bound [s]",
+            number(over, 2),
+            "0, save for scheduling",
+        ],
+        ["took [min]", number(results["seconds"] / 60, 1), "10"],
+        [
+            "cores, load before, workers",
+            f"{machine['cores']}, {machine['load_before']:.1f}, {machine['workers']}",
+            "",
+        ],
+    ]
+    return table(["measured", "value", "bar"], rows)
+
+
+def counted(head: str, *keys: str) -> Callable[[Results], str]:
+    """A table of how often each of something was met, most frequent first."""
+
+    def write_counts(results: Results) -> str:
+        rows = [[f"`{name}`", str(count)] for key in keys for name, count in results[key].items()]
+        return table([head, "times"], rows)
+
+    return write_counts
+
+
+def gate_latency(results: Results) -> str:
+    """Alarm to cancel, and overhead."""
+    bars = results["targets"]
+    rows = []
+    alarm = results["alarm_to_cancel_ms"]
+    for key, name in (("from_receipt", "receipt"), ("from_publication", "publication")):
+        for q in ("p50", "p99", "max"):
+            bar = f"<= {bars['alarm_to_cancel_p99_ms']:g}" if (key, q) == ROW_WITH_BAR else ""
+            rows.append([f"alarm to cancel, from {name}, {q} [ms]", number(alarm[key][q], 2), bar])
+    over = results["overhead"]
+    rows += [
+        ["alarms", str(alarm["count"]), ""],
+        [f"overhead on a task of {over['task_s']:.1f} s [ms]", number(over["extra_ms"], 1), ""],
+        [
+            "the same, share of the task",
+            f"{100 * over['share']:.2f} %",
+            f"< {100 * bars['overhead_share']:g} %",
+        ],
+        ["tasks", str(over["tasks"]), ""],
+        ["load of the machine before", number(results["machine"]["load_before"], 1), ""],
+    ]
+    return table(["measured", "value", "bar"], rows)
+
+
+ROW_WITH_BAR = ("from_receipt", "p99")
+
+
+def share_of(found: Results) -> str:
+    """A count, its share, and the interval of the share in percent."""
+    said = f"{found['count']} of {found['of']}"
+    if found["value"] is None:
+        return said
+    percent = {k: None if found[k] is None else 100 * found[k] for k in ("value", "low", "high")}
+    return f"{said}: {interval(percent, 0)} %"
+
+
+def gate_settings(dataset: str) -> Callable[[Results], str]:
+    """What the gate does to held-out attempts at each setting, the operator first."""
+
+    def render(results: Results) -> str:
+        found = results.get(dataset)
+        if found is None:
+            return "Not run: the recordings were not there."
+        per_hour = dataset == "ur3"
+        rows = []
+        for share in found["protocol"]["shares"]:
+            for model, numbers in found["settings"][f"{share:g}"].items():
+                stops = numbers["stops_per_hour" if per_hour else "stops_per_100_attempts"]
+                rows.append(
+                    [
+                        f"{100 * share:g} %",
+                        f"**{model}**" if model == "PRO" else model,
+                        share_of(numbers["good_interrupted"]),
+                        share_of(numbers["failures_in_time"]),
+                        str(numbers["failures_stopped_late"]),
+                        interval(numbers["lead_median_s"], 1),
+                        interval(numbers["lead_p10_s"], 1),
+                        number(stops, 1),
+                    ]
+                )
+        stops = "stops per hour" if per_hour else "stops per 100 picks"
+        return table(
+            [
+                "asked", "the gate reads", "good attempts interrupted",
+                "failures stopped in time", "… too late", "lead, median [s]",
+                "lead, 10th percentile [s]", stops,
+            ],
+            rows,
+        )  # fmt: skip
+
+    return render
+
+
+def gate_matched(dataset: str) -> Callable[[Results], str]:
+    """Failures stopped in time where every model interrupts as many good attempts."""
+
+    def render(results: Results) -> str:
+        found = results.get(dataset)
+        if found is None:
+            return "Not run: the recordings were not there."
+        shares = found["protocol"]["shares"]
+        at = [found["settings"][f"{share:g} matched"] for share in shares]
+        rows = [
+            [
+                f"**{model}**" if model == "PRO" else model,
+                *(share_of(numbers[model]["failures_in_time"]) for numbers in at),
+            ]
+            for model in at[0]
+        ]
+        most = [numbers["PRO"]["good_interrupted"] for numbers in at]
+        return table(
+            ["the gate reads", *(f"{m['count']} of {m['of']} interrupted" for m in most)], rows
+        )
+
+    return render
+
+
+def gate_modes(results: Results) -> str:
+    """Failures stopped in time by their first event, chosen on the training side."""
+    found = results["ur3"]
+    rows = []
+    for share in found["protocol"]["shares"]:
+        for model, numbers in found["settings"][f"{share:g}"].items():
+            name = f"**{model}**" if model == "PRO" else model
+            rows.append([f"{100 * share:g} %", name, *map(share_of, numbers["by_mode"].values())])
+    modes = next(iter(found["settings"].values()))["PRO"]["by_mode"]
+    return table(["asked", "the gate reads", *(f"first event {m}" for m in modes)], rows)
+
+
+def gate_ending(results: Results) -> str:
+    """The default rule for a predicted end, in one line."""
+    numbers = results["ur3"]["settings"]["default ending"]["PRO"]
+    return (
+        f"Failures stopped in time: {share_of(numbers['failures_in_time'])}; "
+        f"good attempts interrupted: {share_of(numbers['good_interrupted'])}."
+    )
+
+
 BLOCKS: dict[str, tuple[str, str, Callable[[Results], str]]] = {
     "ur3-scores": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_scores),
     "ur3-verdict": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_verdict),
@@ -259,10 +411,24 @@ BLOCKS: dict[str, tuple[str, str, Callable[[Results], str]]] = {
     "ur3-folds": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_folds),
     "pickapp-grasp": ("pickapp.md", "pickapp.json", pickapp_grasp),
     "pickapp-pick": ("pickapp.md", "pickapp.json", pickapp_pick),
+    "gate-faults": ("gate.md", "gate_faults.json", gate_faults),
+    "gate-reasons": ("gate.md", "gate_faults.json", counted("reason", "reasons")),
+    "gate-events": (
+        "gate.md",
+        "gate_faults.json",
+        counted("event or behaviour", "faults", "behaviours"),
+    ),
+    "gate-latency": ("gate.md", "gate_latency.json", gate_latency),
     "latency": ("latency.md", "latency.json", latency),
     "live": ("live.md", "live.json", live),
     "live-memory": ("live.md", "live.json", live_memory),
     "scoring": ("scoring.md", "scoring.json", scoring),
+    "gate-ur3": ("gate_recordings.md", "gate_recordings.json", gate_settings("ur3")),
+    "gate-ur3-modes": ("gate_recordings.md", "gate_recordings.json", gate_modes),
+    "gate-ur3-matched": ("gate_recordings.md", "gate_recordings.json", gate_matched("ur3")),
+    "gate-ur3-ending": ("gate_recordings.md", "gate_recordings.json", gate_ending),
+    "gate-picks": ("gate_recordings.md", "gate_recordings.json", gate_settings("pickapp")),
+    "gate-picks-matched": ("gate_recordings.md", "gate_recordings.json", gate_matched("pickapp")),
 }
 """Block name -> page, results file, what writes it."""
 

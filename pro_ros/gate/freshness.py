@@ -1,9 +1,10 @@
 """Whether the monitor is alive, by the steady clock (house rule: deny by default).
 
 Open only while the newest assessment that counts was received less than the allowed age ago, and
-enough of them came in a row, one after the other and not in one burst. What does not count (invalid, not finite, repeated, of another
-model, without a threshold, too late) is as good as nothing: it closes the gate by not keeping it
-open. What goes back closes it at once, because the monitor behind it is another one.
+enough of them came in a row, one after the other and not in one burst. What does not count
+(invalid, not finite, repeated, of another model, without a threshold, too late) is as good as
+nothing: it closes the gate by not keeping it open. What goes back closes it at once, because the
+monitor behind it is another one.
 """
 
 from __future__ import annotations

@@ -91,7 +91,10 @@ class ActionDriver:
         self._tell = tell
         self.action = _action_class(role, kind)
         self._fill = GoalFields(role, self.action.Goal, goal, sources)
-        self.client = ActionClient(node, self.action, name)
+        try:
+            self.client = ActionClient(node, self.action, name)
+        except ValueError:
+            raise SpecError(f"parameter '{role}.name' is '{name}': no name of an action") from None
         self._newest: int | None = None
         # Runs whose end was not heard of, with their handles once they were accepted.
         self._runs: dict[int, Any] = {}
@@ -99,7 +102,7 @@ class ActionDriver:
         self._ended_goals: deque[bytes] = deque(maxlen=32)
         # What the server executes by its own word, whoever ordered it.
         self._executing: set[bytes] = set()
-        self._servers = 0
+        self._servers: set[bytes] = set()
         self._status_topic = node.resolve_topic_name(f"{name}/_action/status")
         node.create_subscription(
             GoalStatusArray, self._status_topic, self._on_status, qos_profile_action_status_default
@@ -133,11 +136,7 @@ class ActionDriver:
 
     def look(self) -> None:
         """Say so if the server of the live run is gone; to be called now and then."""
-        servers = self._node.count_publishers(self._status_topic)
-        if servers < self._servers:
-            # What a server said last goes with it.
-            self._executing = set()
-        self._servers = servers
+        self._refresh_servers()
         if self._newest in self._runs and not self.client.server_is_ready():
             self._tell(Word(self._newest, "lost"))
 
@@ -149,17 +148,26 @@ class ActionDriver:
         """Why no run can be asked for now; empty if one can."""
         if not self.client.server_is_ready():
             return f"there is no action server '{self._name}'"
-        servers = self._node.count_publishers(self._status_topic)
-        if servers > 1:
+        self._refresh_servers()
+        if len(self._servers) > 1:
             return (
-                f"there are {servers} action servers '{self._name}', all of which would move (a "
-                "killed one counts until the middleware has noticed)"
+                f"there are {len(self._servers)} action servers '{self._name}', all of which "
+                "would move (a killed one counts until the middleware has noticed)"
             )
         if self._executing - set(self._ended_goals):
             return f"'{self._name}' still executes another goal"
         return ""
 
+    def _refresh_servers(self) -> None:
+        """See which servers there are; what one said last goes with it."""
+        found = self._node.get_publishers_info_by_topic(self._status_topic)
+        servers = {bytes(server.endpoint_gid) for server in found}
+        if self._servers - servers:
+            self._executing = set()
+        self._servers = servers
+
     def _on_status(self, message: GoalStatusArray) -> None:
+        self._refresh_servers()
         self._executing = {
             bytes(status.goal_info.goal_id.uuid)
             for status in message.status_list

@@ -65,6 +65,7 @@ class ScriptedPolicy(Node):
         self.told_ns = 0
         self._waiting: list[Future] = []
         self._said = ""
+        self._up = True
         # What the item in the gripper does, for whoever makes up the robot's sensors.
         self._phase = self.create_publisher(String, "~/phase", LATCHED)
         self._server = ActionServer(
@@ -81,6 +82,7 @@ class ScriptedPolicy(Node):
 
     def destroy_node(self) -> None:
         """Take the node down, with the action that it serves."""
+        self._up = False
         self._server.destroy()
         super().destroy_node()
 
@@ -113,7 +115,8 @@ class ScriptedPolicy(Node):
             return await self._play(handle, behaviour)
         finally:
             self.live -= 1
-            if not self.live:
+            # Not where the node is taken down under a run.
+            if not self.live and self._up:
                 self._say("idle")
 
     async def _play(self, handle: Any, behaviour: str) -> RunPolicy.Result:

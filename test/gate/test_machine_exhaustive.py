@@ -143,4 +143,5 @@ def test_nothing_forbidden_in_any_order_of_inputs() -> None:
         reason.SUCCESS, reason.ATTEMPTS_EXHAUSTED, reason.TIME_EXHAUSTED, reason.TOO_MANY_ALARMS,
         reason.NOT_VERIFIED, reason.MONITOR_DEAD, reason.CANCELLED, reason.POLICY_REJECTED,
         reason.POLICY_LOST, reason.STOP_NOT_CONFIRMED, reason.RECOVERY_FAILED,
+        reason.POLICY_UNDECIDED,
     }  # fmt: skip
