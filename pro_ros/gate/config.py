@@ -45,7 +45,10 @@ class LimitsConfig(StrictModel):
 class FreshnessConfig(StrictModel):
     """When an assessment counts, judged by the steady clock of the gate."""
 
-    period: Seconds = Field(0.1, description="Period of assessments [s]")
+    period: Seconds = Field(
+        0.1,
+        description="Period of assessments [s]; left out: what the monitor's heartbeat says",
+    )
     periods: float = Field(
         2.0, gt=1, le=2, description="The gate closes at this age of the newest one [periods]"
     )

@@ -39,6 +39,8 @@ class Freshness:
 
     Attributes
     ----------
+    period
+        Of assessments [s].
     open
         The newest assessment that counts is fresh, and there were enough in a row.
     fault
@@ -49,10 +51,10 @@ class Freshness:
 
     def __init__(self, config: GateConfig) -> None:
         settings = config.freshness
-        self._limit_ns = nanoseconds(settings.limit)
-        self._limit = settings.limit
+        self._periods = settings.periods
         self._needed = settings.needed
-        self._span_ns = nanoseconds(settings.period * (settings.needed - 1) / 4)
+        self._stated = "period" in settings.model_fields_set
+        self._set_period(settings.period)
         self._model_id = settings.model_id
         self._refused = sum(CAVEATS[name] for name in set(settings.refuse))
         self._set_threshold = (
@@ -64,6 +66,17 @@ class Freshness:
         self._row = 0
         self._row_ns = 0
         self._newest: AssessmentSeen | None = None
+
+    def hear_period(self, seconds: float) -> None:
+        """The monitor says how far apart its assessments are; the gate file may state another."""
+        if not self._stated and math.isfinite(seconds) and seconds > 0.0:
+            self._set_period(seconds)
+
+    def _set_period(self, seconds: float) -> None:
+        self.period = seconds
+        self._limit = seconds * self._periods
+        self._limit_ns = nanoseconds(self._limit)
+        self._span_ns = nanoseconds(seconds * (self._needed - 1) / 4)
 
     @property
     def monitor(self) -> Monitor:

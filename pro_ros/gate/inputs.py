@@ -50,6 +50,16 @@ class AssessmentSeen:
 
 
 @dataclass(frozen=True)
+class MonitorPeriod:
+    """The monitor's heartbeat says how far apart its assessments are [s].
+
+    It counts where the gate file does not state ``freshness.period``.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class PolicyAccepted:
     """The policy accepted the run."""
 
@@ -166,6 +176,7 @@ PolicyWord = (
 Input = (
     GoalAccepted
     | AssessmentSeen
+    | MonitorPeriod
     | PolicyWord
     | RecoveryFinished
     | SafeActionFinished

@@ -22,6 +22,7 @@ from pro_ros.gate.inputs import (
     GoalAccepted,
     Input,
     InternalError,
+    MonitorPeriod,
     PolicyAccepted,
     PolicyFeedback,
     PolicyFinished,
@@ -243,6 +244,8 @@ class Gate:
     def _take(self, given: Input) -> None:
         if isinstance(given, AssessmentSeen):
             self._on_assessment(given)
+        elif isinstance(given, MonitorPeriod):
+            self._watch.fresh.hear_period(given.seconds)
         elif isinstance(given, GoalAccepted):
             self._on_goal(given)
         elif isinstance(given, CancelRequested | Superseded | ClientLost):

@@ -34,6 +34,7 @@ from pro_ros.gate.inputs import (
     GoalAccepted,
     Input,
     InternalError,
+    MonitorPeriod,
     PolicyAccepted,
     PolicyFeedback,
     PolicyFinished,
@@ -62,7 +63,7 @@ from pro_ros.gate.outputs import (
     StopSafeAction,
 )
 from pro_ros.gate.reasons import Outcome, TerminationReason
-from pro_ros.msg import Assessment, GateState, TaskContext
+from pro_ros.msg import Assessment, GateState, Heartbeat, TaskContext
 from pro_ros.nodes.action_driver import ActionDriver, Word, read_field
 from pro_ros.nodes.gate_episode import AttemptEpisode
 from pro_ros.nodes.gate_messages import (
@@ -80,6 +81,9 @@ from pro_ros.srv import RearmGate
 
 STATUS_TOPIC, FEEDBACK_TOPIC = "_action/status", "_action/feedback"
 """Below the name of an action: published by its server, subscribed to by its clients."""
+
+SLACK = 1.1
+"""By how much the gate file's period may exceed the monitor's before it is said."""
 
 GRACE_S = 1.0
 """Beyond the time to stop, for results to be sent before the node ends."""
@@ -114,6 +118,7 @@ class GateNode(Node):
         self._client_seen: float | None = None
         self._interrupted = False
         self._ends_at = math.inf
+        self._period = float("nan")
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._drivers = self._make_drivers()
         self._state = self.create_publisher(GateState, "~/state", LATCHED)
@@ -121,6 +126,9 @@ class GateNode(Node):
         self._episode = AttemptEpisode(self, monitor, self._settings["publish_episodes"])
         self.create_subscription(
             Assessment, f"{monitor}/assessment", self._safely(self._on_assessment), ASSESSMENTS
+        )
+        self.create_subscription(
+            Heartbeat, f"{monitor}/heartbeat", self._safely(self._on_heartbeat), ASSESSMENTS
         )
         self.create_service(RearmGate, "~/rearm", self._on_rearm)
         action = self.resolve_topic_name("execute_task")
@@ -360,6 +368,20 @@ class GateNode(Node):
         return Time(nanoseconds=known).to_msg()
 
     # --- the monitor ----------------------------------------------------------------------
+
+    def _on_heartbeat(self, beat: Heartbeat) -> None:
+        if beat.period == self._period:
+            return
+        self._period = beat.period
+        freshness = self.gate.config.freshness
+        if "period" not in freshness.model_fields_set:
+            self._tell(MonitorPeriod(beat.period))
+        elif freshness.limit > 2.0 * beat.period * SLACK:
+            self.get_logger().error(
+                f"the monitor assesses every {beat.period:.3g} s, and the gate file's "
+                f"freshness.period is {freshness.period:.3g} s: the gate closes later than two "
+                "periods after its death"
+            )
 
     def _on_assessment(self, message: Assessment) -> None:
         self._tell(assessment_seen(message))

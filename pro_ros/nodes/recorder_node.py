@@ -1,7 +1,7 @@
 """The recorder: services to begin and end an episode, and a data set of what was received.
 
-Wiring only: what episode is running says :class:`~pro_ros.episodes.running.RunningEpisode`, what
-is received goes to the :class:`~pro_ros.episodes.recorder.Recorder`.
+Wiring only: what episode is running says :class:`~pro_ros.recorder.running.RunningEpisode`, what
+is received goes to the :class:`~pro_ros.recorder.recorder.Recorder`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
 
-from pro_ros.episodes.journal import JournalTopic
 from pro_ros.episodes.marks import BEGIN, END, EVENT_TYPE, TASK_TYPE, event_mark, mark_time
-from pro_ros.episodes.recorder import Recorder
-from pro_ros.episodes.recording_rules import RecorderSettings, RecorderStatus
-from pro_ros.episodes.running import RunningEpisode, time_name
 from pro_ros.errors import ProError, SpecError
 from pro_ros.msg import EpisodeEvent, TaskContext
 from pro_ros.nodes.diagnostics import status
@@ -36,6 +32,10 @@ from pro_ros.nodes.recorder_node_parameters import RECORDER_PARAMETERS
 from pro_ros.nodes.recorder_topics import ExtraTopics, journal_topic
 from pro_ros.nodes.spinning import FAULTY_PARAMETER, begin, end, spin
 from pro_ros.nodes.wiring import Topic, publisher_faults, subscribe, topics_of
+from pro_ros.recorder.journal import JournalTopic
+from pro_ros.recorder.recorder import Recorder
+from pro_ros.recorder.rules import RecorderSettings, RecorderStatus
+from pro_ros.recorder.running import RunningEpisode, time_name
 from pro_ros.srv import BeginEpisode, EndEpisode
 from pro_ros.streams.spec import load_spec
 

@@ -12,7 +12,7 @@ from rclpy.qos import (
     QoSReliabilityPolicy,
 )
 
-from pro_ros.episodes.journal import JournalTopic
+from pro_ros.recorder.journal import JournalTopic
 
 DEPTH = 100
 """Messages of an extra topic that wait at most."""

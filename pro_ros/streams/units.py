@@ -30,7 +30,7 @@ _NAMES = {
 
 
 _MEANT = {"Nm": "N*m", "nm": "N*m", "rads": "rad/s", "C": "degC", "F": "degF", "c": "degC"}
-"""What pint reads as something else (tex, nanometre, rads of dose, coulomb, farad, light) and robots mean."""
+"""What pint reads as something else (tex, nanometre, a dose, coulomb, farad, light)."""
 
 
 class Affine(NamedTuple):

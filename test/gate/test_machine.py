@@ -15,6 +15,7 @@ from pro_ros.gate.inputs import (
     GoalAccepted,
     Input,
     InternalError,
+    MonitorPeriod,
     PolicyAccepted,
     PolicyFeedback,
     PolicyFinished,
@@ -549,3 +550,29 @@ def test_a_run_that_somebody_else_stopped_is_undecided_whatever_the_monitor_says
     bench.give(PolicyStopConfirmed(run))
     assert bench.last(Finish).reason is TerminationReason.POLICY_UNDECIDED
     assert bench.last(Finish).outcome is Outcome.INTERRUPTED
+
+
+def test_the_period_of_the_heartbeat_counts_where_the_gate_file_states_none():
+    def closes_after(config: GateConfig) -> float:
+        gate = Gate(config)
+        gate.handle(MonitorPeriod(0.02), 0)
+        now = 0
+        for sequence in range(1, 8):
+            now = sequence * 20_000_000
+            seen = AssessmentSeen(sequence, now, 1, 0.0, 0.5, success=0.9)
+            gate.handle(seen, now)
+        assert gate.snapshot().monitor is Monitor.FRESH
+        due = gate.next_deadline()
+        assert due is not None
+        return (due - now) / 1e9
+
+    assert closes_after(GateConfig()) == pytest.approx(0.04)
+    stated = GateConfig.model_validate({"freshness": {"period": 0.1}})
+    assert closes_after(stated) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 0.0, -1.0])
+def test_a_period_that_is_none_changes_nothing(seconds):
+    gate = Gate()
+    gate.handle(MonitorPeriod(seconds), 0)
+    assert gate._watch.fresh.period == 0.1

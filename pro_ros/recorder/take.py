@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pro_ros.episodes.journal import (
+from pro_ros.recorder.journal import (
     MESSAGE,
     TOPIC,
     Framed,

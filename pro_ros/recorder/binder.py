@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from pro_ros.episodes.binding import bind
-from pro_ros.episodes.growing import GrowingDataset
-from pro_ros.episodes.journal import Journal
 from pro_ros.errors import ProError, StorageError
+from pro_ros.recorder.binding import bind
+from pro_ros.recorder.growing import GrowingDataset
+from pro_ros.recorder.journal import Journal
 
 Log = Callable[[str, str], None]
 """Takes a level (``info``, ``warn``, ``error``) and one line."""

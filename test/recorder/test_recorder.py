@@ -20,19 +20,7 @@ from hypothesis import strategies as st
 from pro_ros.episodes import journal as journal_module
 from pro_ros.episodes.arrays import sequences
 from pro_ros.episodes.dataset import Dataset, Source, create_dataset
-from pro_ros.episodes.journal import (
-    CLOSED,
-    MESSAGE,
-    Journal,
-    JournalHead,
-    JournalTopic,
-    JournalWriter,
-    frame,
-)
 from pro_ros.episodes.labels import RewardConfig, label
-from pro_ros.episodes.preroll import PreRoll
-from pro_ros.episodes.recorder import Recorder
-from pro_ros.episodes.recording_rules import RecorderSettings
 from pro_ros.errors import DataError, StorageError
 from pro_ros.interfaces import (
     EPISODE_EVENT,
@@ -42,6 +30,18 @@ from pro_ros.interfaces import (
     event_message,
     typestore,
 )
+from pro_ros.recorder.journal import (
+    CLOSED,
+    MESSAGE,
+    Journal,
+    JournalHead,
+    JournalTopic,
+    JournalWriter,
+    frame,
+)
+from pro_ros.recorder.preroll import PreRoll
+from pro_ros.recorder.recorder import Recorder
+from pro_ros.recorder.rules import RecorderSettings
 from pro_ros.streams.spec import RobotSpec, parse_spec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -667,7 +667,7 @@ def test_a_full_disk_keeps_what_is_finished_and_recording_goes_on(
 
     with monkeypatch.context() as patched:
         patched.setattr(journal_module.os, "writev", full)
-        patched.setattr("pro_ros.episodes.binding.BagWriter.__enter__", full_bag)
+        patched.setattr("pro_ros.recorder.binding.BagWriter.__enter__", full_bag)
         cell.run(1.0)
         assert cell.end() is None
         assert "No space left" in cell.begin("c")

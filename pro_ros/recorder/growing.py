@@ -26,10 +26,10 @@ from pro_ros.episodes.dataset import (
     write_manifest,
     write_streams,
 )
-from pro_ros.episodes.journal import SUFFIX
 from pro_ros.episodes.manifest import Episode, Event, Manifest, RecordingEntry
 from pro_ros.errors import DataError, StorageError
 from pro_ros.files import atomic_file, storage_error
+from pro_ros.recorder.journal import SUFFIX
 from pro_ros.streams.spec import RobotSpec, load_spec
 
 HIDDEN = ".recorder"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from pro_ros.episodes.journal import Framed
+from pro_ros.recorder.journal import Framed
 
 
 class Kept(NamedTuple):

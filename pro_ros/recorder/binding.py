@@ -12,12 +12,12 @@ from rosbags.interfaces import Connection, QosDurability
 from pro_ros.episodes.bags import BagTopic
 from pro_ros.episodes.bagwriter import DEFAULT_QOS, BagWriter
 from pro_ros.episodes.dataset import RECORDINGS, Source, segment_recording
-from pro_ros.episodes.growing import GrowingDataset
-from pro_ros.episodes.journal import Journal, JournalTopic
 from pro_ros.episodes.marks import EVENT_TYPE, TASK_TYPE
-from pro_ros.episodes.recording_rules import event_topic
 from pro_ros.errors import DataError
 from pro_ros.interfaces import typestore
+from pro_ros.recorder.growing import GrowingDataset
+from pro_ros.recorder.journal import Journal, JournalTopic
+from pro_ros.recorder.rules import event_topic
 from pro_ros.streams.spec import RobotSpec
 
 _YIELD_EVERY = 64

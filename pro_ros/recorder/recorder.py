@@ -1,7 +1,7 @@
 """The recorder: what is received while an episode runs becomes a recording of a data set.
 
-Messages go to a journal at once (:mod:`pro_ros.episodes.journal`); when the episode is over, a
-thread makes a bag of it and extends the manifest (:mod:`pro_ros.episodes.binder`). The bag holds
+Messages go to a journal at once (:mod:`pro_ros.recorder.journal`); when the episode is over, a
+thread makes a bag of it and extends the manifest (:mod:`pro_ros.recorder.binder`). The bag holds
 the EpisodeEvents and the TaskContext, and it is cut into episodes by the same code as any other
 bag: what ``pro-ros import`` makes of it is what the manifest says.
 
@@ -18,21 +18,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pro_ros.episodes.binder import Binder, Log
-from pro_ros.episodes.growing import GrowingDataset
-from pro_ros.episodes.journal import MESSAGE, Journal, JournalHead, JournalTopic, frame
 from pro_ros.episodes.marks import EVENT_TYPE, TASK_TYPE
-from pro_ros.episodes.preroll import PreRoll
-from pro_ros.episodes.recording_rules import (
+from pro_ros.errors import ProError, StorageError
+from pro_ros.interfaces import definition, time_message, typestore
+from pro_ros.recorder.binder import Binder, Log
+from pro_ros.recorder.growing import GrowingDataset
+from pro_ros.recorder.journal import MESSAGE, Journal, JournalHead, JournalTopic, frame
+from pro_ros.recorder.preroll import PreRoll
+from pro_ros.recorder.rules import (
     RecorderSettings,
     RecorderStatus,
     by_events,
     event_topic,
 )
-from pro_ros.episodes.running import time_name
-from pro_ros.episodes.take import Entry, Take
-from pro_ros.errors import ProError, StorageError
-from pro_ros.interfaces import definition, time_message, typestore
+from pro_ros.recorder.running import time_name
+from pro_ros.recorder.take import Entry, Take
 from pro_ros.streams.spec import RobotSpec
 
 NS = 1_000_000_000
@@ -49,7 +49,7 @@ class Recorder:
     Parameters
     ----------
     output
-        Folder of the data set; see :class:`~pro_ros.episodes.growing.GrowingDataset`.
+        Folder of the data set; see :class:`~pro_ros.recorder.growing.GrowingDataset`.
     spec
         The stream file. The data set's says ``episodes.by: events``, because that is how it was
         cut; with ``continuous`` it is the same.
