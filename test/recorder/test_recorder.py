@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pro_ros.episodes import journal as journal_module
+from pro_ros.recorder import journal as journal_module
 from pro_ros.episodes.arrays import sequences
 from pro_ros.episodes.dataset import Dataset, Source, create_dataset
 from pro_ros.episodes.labels import RewardConfig, label
