@@ -42,7 +42,7 @@ from pro_ros.nodes.parameters import Parameter, declare, guard, values
 from pro_ros.nodes.pro_node_parameters import PRO_NODE_PARAMETERS
 from pro_ros.nodes.qos import ASSESSMENTS, EVENTS, LATCHED
 from pro_ros.nodes.score_service import ScoreService
-from pro_ros.nodes.spinning import FAULTY_PARAMETER, begin, end, spin
+from pro_ros.nodes.spinning import FAULTY_PARAMETER, begin, end, say, spin
 from pro_ros.nodes.wiring import Topic, needed_streams, publisher_faults, subscribe, topics_of
 from pro_ros.runtime.health import Health
 from pro_ros.runtime.intake import Intake, Source
@@ -330,14 +330,7 @@ class ProNode(LifecycleNode):
                 raise
 
     def _say(self, severity: str, line: str) -> None:
-        logger = self.get_logger()
-        # rclpy ties a severity to the place of the call.
-        if severity == "error":
-            logger.error(line)
-        elif severity == "warn":
-            logger.warning(line)
-        else:
-            logger.info(line)
+        say(self, severity, line)
 
     def _beat(self) -> None:
         operator = self._operator

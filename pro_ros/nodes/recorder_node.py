@@ -30,7 +30,7 @@ from pro_ros.nodes.parameters import declare, guard, values
 from pro_ros.nodes.qos import EVENTS, LATCHED, overridable
 from pro_ros.nodes.recorder_node_parameters import RECORDER_PARAMETERS
 from pro_ros.nodes.recorder_topics import ExtraTopics, journal_topic
-from pro_ros.nodes.spinning import FAULTY_PARAMETER, begin, end, spin
+from pro_ros.nodes.spinning import FAULTY_PARAMETER, begin, end, say, spin
 from pro_ros.nodes.wiring import Topic, publisher_faults, subscribe, topics_of
 from pro_ros.recorder.journal import JournalTopic
 from pro_ros.recorder.recorder import Recorder
@@ -325,14 +325,7 @@ class RecorderNode(Node):
         )
 
     def _say(self, severity: str, line: str) -> None:
-        logger = self.get_logger()
-        # rclpy ties a severity to the place of the call.
-        if severity == "error":
-            logger.error(line)
-        elif severity == "warn":
-            logger.warning(line)
-        else:
-            logger.info(line)
+        say(self, severity, line)
 
     def _change(self, changed: Mapping[str, Any]) -> str:
         if self._recorder is not None:

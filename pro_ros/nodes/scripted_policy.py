@@ -14,7 +14,6 @@ import sys
 import time
 from typing import Any
 
-import rclpy
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
@@ -28,7 +27,7 @@ from pro_ros.errors import SpecError
 from pro_ros.nodes.parameters import declare, guard, values
 from pro_ros.nodes.qos import LATCHED
 from pro_ros.nodes.scripted_policy_parameters import BEHAVIOURS, SCRIPTED_POLICY_PARAMETERS
-from pro_ros.nodes.spinning import FAULTY_PARAMETER, spin
+from pro_ros.nodes.spinning import FAULTY_PARAMETER, begin, end, spin
 
 TICK_S = 0.005
 
@@ -178,7 +177,8 @@ def _wrong(script: list[str]) -> str:
 
 def main(args: list[str] | None = None) -> None:
     """Run the node until it is interrupted."""
-    rclpy.init(args=args)
+    begin(args)
+    node: ScriptedPolicy | None = None
     try:
         node = ScriptedPolicy()
         executor = SingleThreadedExecutor()
@@ -187,7 +187,5 @@ def main(args: list[str] | None = None) -> None:
     except (SpecError, *FAULTY_PARAMETER) as exc:
         get_logger("scripted_policy").fatal(" ".join(str(exc).split()))
         sys.exit(SpecError.exit_code)
-    except KeyboardInterrupt:
-        pass
     finally:
-        rclpy.try_shutdown()
+        end(node)

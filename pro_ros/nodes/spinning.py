@@ -1,4 +1,4 @@
-"""Run a node until it is interrupted."""
+"""What all nodes do alike: begin, spin until interrupted, say, end."""
 
 from __future__ import annotations
 
@@ -46,3 +46,15 @@ def end(node: Node | None) -> None:
     if node is not None:
         node.destroy_node()
     rclpy.try_shutdown()
+
+
+def say(node: Node, severity: str, line: str) -> None:
+    """Log a line; ``severity`` is ``error``, ``warn`` or anything else for information."""
+    logger = node.get_logger()
+    # rclpy ties a severity to the place of the call.
+    if severity == "error":
+        logger.error(line)
+    elif severity == "warn":
+        logger.warning(line)
+    else:
+        logger.info(line)

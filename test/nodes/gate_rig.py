@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from waiting import SOON, wait_for
+
 # The middleware's default needs ten seconds to notice that a process is gone.
 os.environ.setdefault(
     "CYCLONEDDS_URI",
@@ -39,7 +41,6 @@ from pro_ros.nodes.qos import ASSESSMENTS, EVENTS, LATCHED
 from pro_ros.nodes.scripted_policy import ScriptedPolicy
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-SOON = 15.0
 PERIOD = 0.1
 """What the gate is told of the monitor's period [s]; it publishes three times as often, so that a
 busy machine does not close the gate."""
@@ -54,17 +55,6 @@ SHORT: dict[str, dict[str, Any]] = {
     "verification": {"hold": 0.05, "timeout": 3.0, "return_timeout": 5.0},
     "causes": {"modes": {"slip": "retry", "jam": "recover", "crash": "escalate"}},
 }  # fmt: skip
-
-
-def wait_for(what: Callable[[], Any], why: str, seconds: float = SOON) -> Any:
-    """The first true value of ``what``; fails with ``why`` if there is none in time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.002)
-    raise AssertionError(f"not within {seconds} s: {why}")
 
 
 class FakeMonitor:

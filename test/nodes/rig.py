@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,10 @@ from rclpy.parameter import Parameter
 from rclpy.serialization import deserialize_message
 from rosgraph_msgs.msg import Clock
 from rosidl_runtime_py.utilities import get_message
+from waiting import wait_for
 
 from pro_ros.nodes.pro_node import ProNode
 from pro_ros.nodes.qos import ASSESSMENTS
-
-SOON = 10.0
-
-
-def wait_for(what: Callable[[], Any], why: str, seconds: float = SOON) -> Any:
-    """The first true value of ``what``; fails with ``why`` if there is none in time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.002)
-    raise AssertionError(f"not within {seconds} s: {why}")
 
 
 class Ear:
