@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pro_ros.msg import Assessment
-from rig import SOON, Ear, Rig, running, wait_for
+from rig import Ear, Rig, running
 from runtime_toy import random_checkpoint
 from sensor_msgs.msg import FluidPressure, Image, JointState
+from waiting import SOON, wait_for
 
 from pro_ros.model.checkpoint import Checkpoint
 from pro_ros.streams.spec import RobotSpec, parse_spec

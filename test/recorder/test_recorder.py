@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pro_ros.recorder import journal as journal_module
 from pro_ros.episodes.arrays import sequences
 from pro_ros.episodes.dataset import Dataset, Source, create_dataset
 from pro_ros.episodes.labels import RewardConfig, label
@@ -30,6 +29,7 @@ from pro_ros.interfaces import (
     event_message,
     typestore,
 )
+from pro_ros.recorder import journal as journal_module
 from pro_ros.recorder.journal import (
     CLOSED,
     MESSAGE,
