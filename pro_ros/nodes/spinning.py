@@ -42,10 +42,13 @@ def spin(node: Node, executor: Executor) -> None:
 
 
 def end(node: Node | None) -> None:
-    """Destroy a node, if it was made, and shut rclpy down."""
+    """Destroy a node, if it was made, and shut rclpy down; further interrupts change nothing."""
     if node is not None:
         node.destroy_node()
     rclpy.try_shutdown()
+    # rclpy has put back what was there before it. Python gives an interrupt its deadly default
+    # while it ends, unless it is ignored.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def say(node: Node, severity: str, line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,11 @@ import pytest
 HERE = Path(__file__).parent
 # The small robot of the runtime's tests.
 sys.path.insert(0, str(HERE.parent / "runtime"))
+
+# A shell lets what it starts in the background ignore interrupts, and processes hand that on:
+# those that are tested must be interruptible.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests must neither hear nor move anybody's robot.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
