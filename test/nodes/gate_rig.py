@@ -190,9 +190,17 @@ class Order:
         self._result: Any = None
         self.sent = time.monotonic()
         self.ended = 0.0
-        self._sending = client.action.send_goal_async(
-            goal, feedback_callback=lambda message: self.feedback.append(message.feedback)
-        )
+
+        def send() -> None:
+            self._sending = client.action.send_goal_async(
+                goal, feedback_callback=lambda message: self.feedback.append(message.feedback)
+            )
+
+        # In the executor's thread: sent from another one, rclpy's client may take the answer
+        # before it has noted the question, and drop it.
+        assert client.executor is not None
+        sending = client.executor.create_task(send)
+        wait_for(sending.done, "the client's executor runs")
 
     @property
     def handle(self) -> Any:
