@@ -377,7 +377,7 @@ class GateNode(Node):
         if "period" not in freshness.model_fields_set:
             self._tell(MonitorPeriod(beat.period))
         elif freshness.limit > 2.0 * beat.period * SLACK:
-            self.get_logger().error(
+            self.get_logger().warning(
                 f"the monitor assesses every {beat.period:.3g} s, and the gate file's "
                 f"freshness.period is {freshness.period:.3g} s: the gate closes later than two "
                 "periods after its death"
