@@ -1,0 +1,1 @@
+"""A simulated suction-picking cell: what it publishes looks like a robot's, and nothing more."""
