@@ -60,12 +60,14 @@ setup(
         "typer>=0.12",
     ],
     extras_require={
+        "cell": ["mujoco>=3.10"],
         "huggingface": ["transformers>=4.40"],
         "lerobot": ["av>=12"],
         "dev": [
             "av>=12",
             "hypothesis>=6.100",
             "lark>=1.1",  # of ROS 2's launch, for the tests of the nodes
+            "mujoco>=3.10",
             "mypy>=1.10",
             "pytest>=8,<9",  # launch_testing's plugin does not know 9
             "ruff>=0.5",

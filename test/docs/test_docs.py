@@ -14,6 +14,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from pro_ros.cell import catalogue as cell_catalogue
 from pro_ros.cli.main import app
 from pro_ros.config import StrictModel, load_model
 from pro_ros.episodes import labels, manifest
@@ -73,6 +74,12 @@ FILES = {
         "`ending`": gate_config.EndingConfig,
         "`verification`": gate_config.VerificationConfig,
         "`causes`": gate_config.CausesConfig,
+    },
+    "cell.md": {
+        "Top level": cell_catalogue.Catalogue,
+        "`held_out`": cell_catalogue.HeldOut,
+        "`sites.<name>`": cell_catalogue.Site,
+        "`items.<name>`": cell_catalogue.Item,
     },
 }
 """Sections with a table of keys and defaults, and the model behind each."""
@@ -199,10 +206,16 @@ def test_every_choice_of_a_key_stands_in_its_section(
             assert re.search(rf"(?<![\w-]){re.escape(choice)}(?![\w-])", text), f"{name}: {choice}"
 
 
+def parameters_of(command: Any) -> list[Any]:
+    """Parameters of a command and, where it has any, of its sub-commands."""
+    inner = getattr(command, "commands", {}).values()
+    return [*command.params, *(p for sub in inner for p in parameters_of(sub))]
+
+
 def options(command: Any) -> set[str]:
     return {
         option
-        for parameter in command.params
+        for parameter in parameters_of(command)
         if parameter.param_type_name == "option"
         for option in (*parameter.opts, *parameter.secondary_opts)
     } - {"--help", "-h"}
@@ -223,7 +236,7 @@ def test_every_option_stands_on_the_page_of_its_command(name: str) -> None:
 def test_defaults_of_options_are_those_of_the_command(name: str) -> None:
     text = (DOCS / "commands" / f"{name}.md").read_text(encoding="utf-8")
     said = {names(row[0])[0]: row[1].strip("`") for row in rows_of(text, "Option")}
-    for parameter in COMMANDS[name].params:
+    for parameter in parameters_of(COMMANDS[name]):
         if parameter.param_type_name != "option" or parameter.opts[0] not in said:
             continue
         shown = said[parameter.opts[0]]
@@ -232,7 +245,8 @@ def test_defaults_of_options_are_those_of_the_command(name: str) -> None:
         elif isinstance(parameter.default, bool) and not parameter.secondary_opts:
             assert shown == {False: "off", True: "on"}[parameter.default], parameter.opts[0]
         elif parameter.default and not isinstance(parameter.default, bool):
-            assert shown == str(parameter.default), parameter.opts[0]
+            default = getattr(parameter.default, "value", parameter.default)
+            assert shown == str(default), parameter.opts[0]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
@@ -412,6 +426,7 @@ def test_every_file_that_is_shown_or_shipped_is_valid(text: str, tmp_path: Path)
         spec.FORMAT: spec.RobotSpec,
         training_config.FORMAT: training_config.TrainingConfig,
         gate_config.FORMAT: gate_config.GateConfig,
+        cell_catalogue.FORMAT: cell_catalogue.Catalogue,
     }
     named = re.search(r"^format: (\S+)$", text, re.M)
     assert named
