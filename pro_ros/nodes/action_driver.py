@@ -254,8 +254,14 @@ class GoalFields:
     def __call__(self, values: Mapping[str, Any]) -> Any:
         """A goal with these values."""
         filled = copy.deepcopy(self._constants)
+        lists: dict[tuple[str, ...], list[Any]] = {}
         for path, source, several in self._sources:
-            _put(filled, path, [values[source]] if several else values[source])
+            value = values[source]
+            if several:
+                # A list takes the sources of all entries for it, in their order.
+                value = lists.setdefault(tuple(path), [])
+                value.append(values[source])
+            _put(filled, path, value)
         goal = self._class()
         set_message_fields(goal, filled)
         return goal

@@ -118,7 +118,7 @@ def documented(section: str) -> dict[str, str]:
     return {name: default.strip() for name, default in rows}
 
 
-@pytest.mark.parametrize("name", ["pro", "demo", "gate", "gate_demo"])
+@pytest.mark.parametrize("name", ["pro", "demo", "gate", "gate_demo", "cell"])
 def test_every_argument_stands_on_the_page_with_its_default(name: str) -> None:
     module: Any = module_of(name)
     arguments = {argument: default or "none" for argument, default, *_ in module.ARGUMENTS}
