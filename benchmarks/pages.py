@@ -404,6 +404,137 @@ def gate_ending(results: Results) -> str:
     )
 
 
+def loop_statistics(results: Results) -> Any:
+    """The closed loop's results as their own module computes with them."""
+    from pro_ros.cell.results import ClosedLoop
+    from pro_ros.cell.statistics import Statistics
+
+    found = ClosedLoop.model_validate(results)
+    return found, Statistics(found)
+
+
+def in_percent(found: Any, share: bool) -> str:
+    """A number of the closed loop with its interval, shares in percent."""
+    scale, digits = (100.0, 1) if share else (1.0, 2)
+    if found.value is None:
+        return "-"
+    ends = "" if found.low is None else (
+        f" [{found.low * scale:.{digits}f}, {found.high * scale:.{digits}f}]"
+    )  # fmt: skip
+    return f"{found.value * scale:.{digits}f}{ends}"
+
+
+def loop_variants(results: Results) -> str:
+    """Every variant with every number."""
+    from pro_ros.cell.statistics import DEFINITIONS
+
+    found, statistics = loop_statistics(results)
+    metrics = [m for m in DEFINITIONS if m != "recovery_own"]
+    head = ["variant"] + [
+        f"{DEFINITIONS[m].label}{' [' + DEFINITIONS[m].unit + ']' if DEFINITIONS[m].unit else ''}"
+        for m in metrics
+    ]
+    rows = []
+    for v in found.variants:
+        numbers = [statistics.number(v.key, m) for m in metrics]
+        cells = [
+            in_percent(n, DEFINITIONS[m].unit == "%")
+            for m, n in zip(metrics, numbers, strict=True)
+        ]
+        name = f"({v.letter}) {v.name}"
+        rows.append([f"**{name}**" if v.ours else name, *cells])
+    return table(head, rows)
+
+
+def loop_verdicts(results: Results) -> str:
+    """What was asked of each comparison, and what came out."""
+    found, statistics = loop_statistics(results)
+    rows = []
+    for comparison in found.comparisons:
+        new, old = found.variant(comparison.new), found.variant(comparison.old)
+        for v in statistics.compared(comparison).verdicts:
+            share = v.bar.kind == "relative" or v.bar.metric in ("success", "recovery")
+            rows.append([
+                f"({new.letter}) against ({old.letter})",
+                v.bar.words,
+                in_percent(v.found, share) + (" %" if share else ""),
+                "-" if v.met is None else ("met" if v.met else "**missed**")
+                + ("" if v.sure else ", the interval reaches across"),
+            ])  # fmt: skip
+    return table(["compared", "asked", "found", "verdict"], rows)
+
+
+def loop_risk(results: Results) -> str:
+    """How early, and how often."""
+    found, _ = loop_statistics(results)
+    head = ["who looks on", "false alarms per hour", "recall of drops", "median lead [s]",
+            "10th percentile [s]"]  # fmt: skip
+    rows = []
+    for curve in found.risk:
+        for p in curve.points:
+            rows.append([
+                f"**{curve.name}**" if curve.name == "PRO" else curve.name,
+                f"{p.rate:.1f} (at most {p.asked:g})",
+                in_percent(p.recall, False), in_percent(p.lead_median, False),
+                in_percent(p.lead_p10, False),
+            ])  # fmt: skip
+    counts = ", ".join(f"{c.events} drops in {c.hours:.2f} h" for c in found.risk[:1])
+    return table(head, rows) + f"\n\nJudged on {counts} of attempts that nobody stops."
+
+
+def loop_parts(results: Results) -> str:
+    """Success and recovery by site and by whether training knew the item."""
+    from pro_ros.cell.results import ClosedLoop
+    from pro_ros.cell.statistics import by_novelty, by_site
+
+    found = ClosedLoop.model_validate(results)
+    keys = [v for v in found.variants if v.key in ("plain", "outcome", "gate", "scored")]
+    head = ["tasks", "number"] + [
+        f"({v.letter}) {what}" for v in keys for what in ("success [%]", "retries")
+    ]
+    rows = []
+    for part, statistics in {**by_site(found), **by_novelty(found)}.items():
+        cells = [
+            in_percent(statistics.number(v.key, metric), metric == "success")
+            for v in keys
+            for metric in ("success", "retries")
+        ]
+        rows.append([part, str(len(statistics.tasks("plain"))), *cells])
+    return table(head, rows)
+
+
+def cell_speed(results: Results) -> str:
+    """How fast the cell runs."""
+    head = ["run", "tasks", "times real time", "tasks in ten minutes", "bar"]
+    bars = {"one core, nothing recorded": "20 times", "all cores, recorded": "1,000 tasks"}
+    rows = [
+        [name, str(found["tasks"]), number(found["times_real_time"], 1),
+         str(found["tasks_in_ten_minutes"]), bars.get(name, "")]
+        for name, found in results.items()
+        if isinstance(found, dict)
+    ]  # fmt: skip
+    return table(head, rows) + (
+        f"\n\n{results['cores']} cores, MuJoCo {results['mujoco']}, load before "
+        f"{results['load_before']}."
+    )
+
+
+def loop_setup(results: Results) -> str:
+    """On what it was run."""
+    setup = results["setup"]
+    rows = [
+        ["judged at", ", ".join(setup["sites"])],
+        ["items that training did not see", ", ".join(setup["held_out_items"])],
+        ["seeds per site", f"{setup['seeds'][0]} to {setup['seeds'][1]}"],
+        ["trained on", setup["trained_on"]],
+        ["model", f"`{setup['model_id']}`"],
+        ["simulated for judging [h]", number(setup["simulated_hours"], 1)],
+        ["took [min], cores", f"{setup['wall_s'] / 60:.0f}, {setup['cores']}"],
+    ]
+    rows += [["note", note] for note in setup["notes"]]
+    return table(["", ""], rows)
+
+
 BLOCKS: dict[str, tuple[str, str, Callable[[Results], str]]] = {
     "ur3-scores": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_scores),
     "ur3-verdict": ("ur3_cobotops.md", "ur3_cobotops.json", ur3_verdict),
@@ -422,6 +553,12 @@ BLOCKS: dict[str, tuple[str, str, Callable[[Results], str]]] = {
     "latency": ("latency.md", "latency.json", latency),
     "live": ("live.md", "live.json", live),
     "live-memory": ("live.md", "live.json", live_memory),
+    "cell-speed": ("closed_loop.md", "cell_speed.json", cell_speed),
+    "loop-setup": ("closed_loop.md", "closed_loop.json", loop_setup),
+    "loop-variants": ("closed_loop.md", "closed_loop.json", loop_variants),
+    "loop-verdicts": ("closed_loop.md", "closed_loop.json", loop_verdicts),
+    "loop-risk": ("closed_loop.md", "closed_loop.json", loop_risk),
+    "loop-parts": ("closed_loop.md", "closed_loop.json", loop_parts),
     "scoring": ("scoring.md", "scoring.json", scoring),
     "gate-ur3": ("gate_recordings.md", "gate_recordings.json", gate_settings("ur3")),
     "gate-ur3-modes": ("gate_recordings.md", "gate_recordings.json", gate_modes),

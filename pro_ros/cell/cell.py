@@ -168,7 +168,8 @@ class Cell:
 
     def release_stop(self) -> None:
         """Leave a protective stop, as the controller's interface allows it."""
-        self._robot.reset_stop()
+        if self._robot.stopped:
+            self._robot.reset_stop(self._positions.tolist())
 
     def look(self, anew: bool = False) -> bool:
         """Have the vision system estimate where the ordered item lies; ``anew``: from elsewhere.

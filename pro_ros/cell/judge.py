@@ -84,6 +84,11 @@ class Judge:
         """Items in the target tote beyond those before the task, by the scale."""
         return 0.0 if self._empty is None else (self._seen.target - self._empty) / self._mass
 
+    @property
+    def done(self) -> bool:
+        """The ordered item lies in the target tote, alone, by the scale."""
+        return ENOUGH <= self.placed() < TOO_MUCH
+
     def end(self, missed: bool) -> tuple[bool, Failure | None]:
         """The attempt ran to its end: whether the task is done, and a failure seen only now.
 
@@ -94,7 +99,7 @@ class Judge:
             return False, self._log(DOUBLE, now_ns)
         if missed and placed < ENOUGH:
             return False, self._log(MISS, now_ns)
-        return placed >= ENOUGH, None
+        return self.done, None
 
     def _log(self, mode: str, stamp_ns: int) -> Failure:
         failure = Failure(mode, stamp_ns)

@@ -16,8 +16,8 @@ from pro_ros.cell.actor import Actor, Doing
 from pro_ros.cell.camera import Camera
 from pro_ros.cell.catalogue import Catalogue
 from pro_ros.cell.cell import EPOCH_NS, Cell
-from pro_ros.cell.judge import ENOUGH, Failure, Judge
 from pro_ros.cell.judge import SETTLING_NS as SCALES_NS
+from pro_ros.cell.judge import Failure, Judge
 from pro_ros.cell.policy import Policy
 from pro_ros.cell.sensors import NS, Reading
 from pro_ros.cell.tasks import Task, site_number
@@ -239,7 +239,7 @@ class TaskRun:
 
     def _start(self, order: StartPolicy) -> None:
         self._judge.begin()
-        if self._judge.placed() >= ENOUGH:
+        if self._judge.done:
             # The recovery set it down where it belongs: nothing is left to do.
             self._give(PolicyAccepted(order.run))
             self._give(PolicyFinished(order.run, True))

@@ -18,6 +18,9 @@ FOLLOWING_LIMIT = 0.035
 PATIENCE = 0.016
 """How long a limit may be exceeded [s]."""
 
+GRACE = 0.3
+"""After a stop was left, limits may be exceeded for so much longer [s]."""
+
 PRESS_LIMIT = 9.0
 """A guarded move goes no further down than with this force [N]."""
 
@@ -49,10 +52,17 @@ class Robot:
         self.stopped = ""
         self._exceeded = 0.0
 
-    def reset_stop(self) -> None:
-        """Leave the protective stop, as a person at the panel would."""
+    def reset_stop(self, positions: list[float]) -> None:
+        """Leave the protective stop, as a person at the panel would.
+
+        ``positions``: of the joints [rad]. What pressed is no longer pressed on, and the limits
+        bide their time until the arm has moved away.
+        """
         self.stopped = ""
-        self._exceeded = 0.0
+        self._at = list(arm.forward(positions))
+        self._velocity = [0.0, 0.0, 0.0, 0.0]
+        self.joints = arm.inverse(*self._at)
+        self._exceeded = -GRACE
 
     def step(self, command: tuple[float, ...], pressing: float) -> None:
         """Advance the targets by one time step.
@@ -120,4 +130,4 @@ class Robot:
             if self._exceeded > PATIENCE and not self.stopped:
                 self.stopped = "following error" if off > FOLLOWING_LIMIT else "force limit"
         else:
-            self._exceeded = 0.0
+            self._exceeded = min(self._exceeded + TIMESTEP, 0.0)

@@ -14,7 +14,7 @@ import numpy as np
 
 from pro_ros.cell.actor import Actor, Choose, Doing, Moved
 from pro_ros.cell.catalogue import Catalogue
-from pro_ros.cell.judge import ENOUGH, SETTLING_NS, Failure, Judge
+from pro_ros.cell.judge import SETTLING_NS, Failure, Judge
 from pro_ros.cell.policy import Policy
 from pro_ros.cell.sensors import (
     ITEM_POSE,
@@ -120,7 +120,7 @@ class Runner:
                 self._judge.take(reading)
             self._actor = self._make_actor(place.speed, place.acceleration)
         self._judge.begin()
-        return self._judge.placed() >= ENOUGH
+        return self._judge.done
 
     def start(self, now_ns: int, looked_ns: int | None) -> None:
         """Begin the attempt that was prepared.

@@ -40,7 +40,7 @@ class Definition(NamedTuple):
 DEFINITIONS: Final[dict[Metric, Definition]] = {
     "success": Definition(
         "Success", "%",
-        "Tasks that ended with the item in the target tote, alone and not dropped.", True),
+        "Tasks that ended with the item in the target tote, alone, by the scale.", True),
     "recovery": Definition(
         "Recovery after a first failure", "%",
         "Of the tasks whose first attempt fails under the plain policy, those that end in "
