@@ -9,15 +9,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from pro_ros.cell.captions import noun
 from pro_ros.cell.catalogue import Catalogue
 from pro_ros.cell.cell import DivergedError
 from pro_ros.cell.film import film
 from pro_ros.cell.loop import TaskResult, TaskRun
 from pro_ros.cell.messages import FORMS
+from pro_ros.cell.picks import GATE, OUTCOME, PLAIN, Pick
 from pro_ros.cell.request import FleetRequest, Watch, gate_of, items_of
 from pro_ros.cell.results import ClosedLoop, Comparison, Setup, Variant
-from pro_ros.cell.rows import AttemptRow, Film, TaskRow, task_rows
+from pro_ros.cell.rows import Film, task_rows
 from pro_ros.cell.samples import Sampler
 from pro_ros.cell.tasks import Task, draw_task
 from pro_ros.cell.workers import cores, work_on
@@ -28,8 +28,6 @@ from pro_ros.model.checkpoint import Checkpoint, load_checkpoint
 
 FIRST_SEED: Final = 700_000
 """Of the tasks; neither the shipped checkpoint nor its thresholds come from these."""
-
-PLAIN, OUTCOME, GATE = "plain", "outcome", "gate"
 
 NAMES: Final = {
     PLAIN: ("a", "plain policy", "One attempt, and nobody watches."),
@@ -50,8 +48,6 @@ FEW: Final = (
     "It says nothing about how often: docs/benchmarks/closed_loop.md does, on hundreds of tasks."
 )
 
-MOST_CAUGHT: Final = 2
-
 
 @dataclass(frozen=True)
 class Demonstration:
@@ -65,7 +61,7 @@ class Demonstration:
     gate: GateConfig
     checkpoint: Path
     site: str
-    tasks: int = 12
+    tasks: int = 20
     first_seed: int = FIRST_SEED
 
     def request(self, way: str) -> FleetRequest:
@@ -90,18 +86,8 @@ class Run:
     seed: int
     title: str = ""
 
-
-@dataclass(frozen=True)
-class Pick:
-    """A task to be looked at with PRO's gate, and why.
-
-    ``alone``: what its first attempt comes to when nobody stops it.
-    """
-
-    seed: int
-    why: str
-    caught: bool
-    alone: AttemptRow | None
+    def __str__(self) -> str:
+        return f"seed {self.seed}, {NAMES[self.way][1]}"
 
 
 def check_checkpoint(path: Path) -> Checkpoint:
@@ -189,58 +175,6 @@ def collect(
     )
 
 
-def choose_picks(results: ClosedLoop) -> list[Pick]:
-    """What to look at: one without trouble, then failures that the gate prevents.
-
-    Where it prevents none, one that it does not.
-    """
-    alone, gated = (_by_seed(results, way) for way in (PLAIN, GATE))
-    picks = []
-    smooth = [t for s, t in gated.items() if _went_well(t) and _went_well(alone[s])]
-    if smooth:
-        task = min(smooth, key=lambda t: (t.duration, t.seed))
-        picks.append(Pick(task.seed, "nothing goes wrong", False, alone[task.seed].first))
-    caught = [t for s, t in gated.items() if is_caught(alone[s], t) and t.success]
-    # First those that nobody rescues when left alone, then the quickest to watch.
-    caught.sort(key=lambda t: (alone[t.seed].success, t.duration, t.seed))
-    # One of each mode before a second of any.
-    first = {_mode(alone[t.seed]): t for t in reversed(caught)}
-    chosen = [t for t in caught if t is first[_mode(alone[t.seed])]]
-    chosen = (chosen + [t for t in caught if t not in chosen])[:MOST_CAUGHT]
-    for task in chosen:
-        why = f"a {noun(_mode(alone[task.seed]))}, caught in time"
-        picks.append(Pick(task.seed, why, True, alone[task.seed].first))
-    if not caught:
-        missed = [t for s, t in gated.items() if not _went_well(alone[s])]
-        for task in sorted(missed, key=lambda t: (t.duration, t.seed))[:1]:
-            picks.append(
-                Pick(task.seed, "a failure that is not caught", False, alone[task.seed].first)
-            )
-    return picks
-
-
-def is_caught(alone: TaskRow, gated: TaskRow) -> bool:
-    """Whether a first attempt that goes wrong alone was stopped before it did."""
-    first = gated.first
-    return not _went_well(alone) and first is not None and first.stopped and not first.failures
-
-
-def is_false_stop(alone: TaskRow, gated: TaskRow) -> bool:
-    """Whether a first attempt was stopped that goes well alone."""
-    return _went_well(alone) and gated.first is not None and gated.first.stopped
-
-
-def goes_wrong(alone: TaskRow) -> bool:
-    """Whether a first attempt goes wrong when left alone: a failure is logged, or no success."""
-    return not _went_well(alone)
-
-
-def rows_together(results: ClosedLoop) -> list[tuple[TaskRow, TaskRow]]:
-    """Each task left alone, and with PRO's gate."""
-    gated = _by_seed(results, GATE)
-    return [(task, gated[seed]) for seed, task in _by_seed(results, PLAIN).items()]
-
-
 def films(asked: Demonstration, picks: Sequence[Pick]) -> Generator[Film, None, None]:
     """Films of the picks, side by side, each as soon as it is done.
 
@@ -271,19 +205,6 @@ def finished(
     ordered = sorted(found, key=lambda f: (place[f.task.seed], ways.index(f.variant)))
     setup = results.setup.model_copy(update={"wall_s": round(wall_s), "cores": cores()})
     return results.model_copy(update={"films": tuple(ordered), "setup": setup})
-
-
-def _by_seed(results: ClosedLoop, way: str) -> dict[int, TaskRow]:
-    return {task.seed: task for task in results.variant(way).tasks}
-
-
-def _went_well(task: TaskRow) -> bool:
-    return task.first_succeeded and task.first is not None and not task.first.failures
-
-
-def _mode(task: TaskRow) -> str:
-    failures = task.first.failures if task.first is not None else ()
-    return min(failures, key=lambda f: f.at).mode if failures else ""
 
 
 # In the processes

@@ -127,13 +127,13 @@ class Spectator:
         """Say how the task ended."""
         count = len(result.attempts)
         after = f"after {result.duration:.1f} s and {count} attempt{'' if count == 1 else 's'}"
-        if result.success:
-            self._turn("success", result.duration)
-            self._say("finish", f"the task is done {after}", result.duration)
-        else:
-            self._turn("failure", result.duration)
+        self._turn("success" if result.success else "failure", result.duration)
+        if not result.success:
             why = REASONS.get(result.reason, result.reason.replace("_", " "))
-            self._say("finish", f"the task is given up {after}: {why}", result.duration)
+            self._say("finish", f"given up {after}: {why}", result.duration)
+        elif not self.lines or self.lines[-1].kind != "success":
+            # A recovery has set it down where it belongs.
+            self._say("success", f"done {after}", result.duration)
 
     def _see_gripper(self, reading: Reading) -> None:
         if isinstance(reading.values, bytes):
@@ -143,7 +143,7 @@ class Spectator:
         elif reading.kind == PART:
             part = reading.values[0] > 0.5
             if part and not self._part and self.doing == "attempt" and self._valve == SUCK:
-                self._say("grip", "the gripper's switch: an item is held")
+                self._say("grip", "gripped, says the switch")
             self._part = part
 
     def _see_mark(self, mark: Mark) -> None:
@@ -168,7 +168,7 @@ class Spectator:
     def _see_end(self, mark: EventMark, at: float) -> None:
         if mark.outcome == SUCCESS:
             self._turn("success", at)
-            self._say("success", "the scale: the item lies in the other tote", at)
+            self._say("success", "success: by the scale, the item lies in the other tote", at)
             return
         stopped = self.doing == "stop"
         self._turn("recovery", at)
@@ -182,7 +182,8 @@ class Spectator:
             return "something is wrong"
         if threshold is not None and seen.score >= threshold:
             what = f" of a {noun(seen.mode)}" if seen.mode else ""
-            return f"risk{what} {seen.score:.2f}, over {threshold:.2f}"
+            digits = 2 if round(seen.score, 2) > round(threshold, 2) else 3
+            return f"risk{what} {seen.score:.{digits}f}, over {threshold:.{digits}f}"
         if self._ending.enabled and seen.termination >= self._ending.termination:
             return f"about to end, success {seen.success:.2f}"
         return "no more trust in this attempt"

@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from pro_ros.cli import contract, demo, evaluate, import_, inspect, replay, train
+from pro_ros.cli import cell, contract, demo, evaluate, import_, inspect, replay, train
 from pro_ros.cli.console import err, fail
 from pro_ros.errors import DataError, ProError, StorageError
 
@@ -75,6 +75,7 @@ app.command("evaluate")(evaluate.command)
 app.command("replay")(replay.command)
 app.command("demo")(demo.command)
 app.command("contract")(contract.command)
+app.add_typer(cell.app, name="cell")
 
 
 def main() -> None:
