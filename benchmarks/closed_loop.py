@@ -72,7 +72,7 @@ FLEET_SEED, TUNING_SEED, JUDGED_SEED = 0, 200_000, 500_000
 DEPTHS = (16_000.0, 20_000.0, 25_000.0, 30_000.0)
 """Thresholds of the vacuum to choose from [Pa]."""
 
-SCORES = ("calibrated", 0.1, 0.2, 0.4)
+SCORES = ("calibrated", 0.3, 0.45, 0.6)
 """Thresholds of PRO's risk to choose from."""
 
 RISK_WEIGHTS = (1.0, 3.0)
@@ -97,7 +97,7 @@ class Size:
     films: int
 
 
-FULL = Size(fleet=170, tuning=15, judged=120, films=6)
+FULL = Size(fleet=150, tuning=12, judged=120, films=6)
 QUICK = Size(fleet=25, tuning=2, judged=4, films=1)
 
 

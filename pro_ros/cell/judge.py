@@ -15,6 +15,9 @@ from pro_ros.cell.vacuum import SUCK
 DROP, JAM, MISS, DOUBLE = "drop", "jam", "miss", "double_pick"
 MODES: Final = (DROP, JAM, MISS, DOUBLE)
 
+FALL: Final = 0.06
+"""An item that falls from so far above where it was gripped counts as damaged [m]."""
+
 LIFTED: Final = 0.005
 """So far above the place where the switch closed, an item counts as lifted [m]."""
 
@@ -45,6 +48,8 @@ class Judge:
     ----------
     failures
         Of the attempt in hand.
+    damaged
+        The item fell from a height: whatever follows, the task needs a person.
     """
 
     def __init__(self, mass: float) -> None:
@@ -53,6 +58,7 @@ class Judge:
         self._seen = Observation()
         self._gripped_z: float | None = None
         self.failures: list[Failure] = []
+        self.damaged = False
 
     def begin(self) -> None:
         """An attempt begins."""
@@ -72,9 +78,10 @@ class Judge:
             if seen.part:
                 self._gripped_z = seen.pose.z
             elif self._gripped_z is not None:
-                lifted = seen.pose.z > self._gripped_z + LIFTED
+                height = seen.pose.z - self._gripped_z
                 self._gripped_z = None
-                if seen.valve == SUCK and lifted:
+                if seen.valve == SUCK and height > LIFTED:
+                    self.damaged |= height > FALL
                     return self._log(DROP, reading.stamp_ns)
         elif reading.kind == STOP and seen.stopped and not stopped:
             return self._log(JAM, reading.stamp_ns)
@@ -86,8 +93,8 @@ class Judge:
 
     @property
     def done(self) -> bool:
-        """The ordered item lies in the target tote, alone, by the scale."""
-        return ENOUGH <= self.placed() < TOO_MUCH
+        """The ordered item lies in the target tote, alone, by the scale, and did not fall."""
+        return ENOUGH <= self.placed() < TOO_MUCH and not self.damaged
 
     def end(self, missed: bool) -> tuple[bool, Failure | None]:
         """The attempt ran to its end: whether the task is done, and a failure seen only now.

@@ -84,7 +84,8 @@ class Attempt:
 class TaskResult:
     """What became of a task.
 
-    ``success``: the item lies in the target tote, alone, by the scale. ``attempts``: those in
+    ``success``: the item lies in the target tote, alone, by the scale, and did not fall from a
+    height, by the gripper's switch and the joints. ``attempts``: those in
     which the policy moved. ``duration``: from the order to the end [s].
     """
 
@@ -243,7 +244,7 @@ class TaskRun:
             # The recovery set it down where it belongs: nothing is left to do.
             self._give(PolicyAccepted(order.run))
             self._give(PolicyFinished(order.run, True))
-        elif not self._actor.start(self._lesson):
+        elif self._judge.damaged or not self._actor.start(self._lesson):
             self._give(PolicyRejected(order.run))
         else:
             self._run = order.run

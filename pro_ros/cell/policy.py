@@ -38,6 +38,9 @@ CLEARANCE: Final = 0.04
 GRASP_TIMEOUT: Final = 1.6
 """Pressing for so long without a part, the policy gives up [s]."""
 
+ON_THE_WAY: Final = 0.13
+"""So far towards the target tote, the recovery does not turn back [m]."""
+
 Chunks = npt.NDArray[np.float64]
 
 
@@ -128,12 +131,12 @@ class Policy:
         gx, gy = self._rng.normal(0.0, 0.002, 2).tolist()
         self._grasp = (gx, gy)
         dx, dy = self._rng.uniform(-1.0, 1.0, 2).tolist()
-        self._spot = (TARGET[0] + 0.07 * dx, TARGET[1] + 0.08 * dy)
+        self._spot = (TARGET[0] + 0.03 * dx, TARGET[1] + 0.04 * dy)
         self.missed = False
         self._enter(Phase.RISE, seen.pose)
 
     def recover(self, seen: Observation) -> None:
-        """Begin the recovery: what is held is set down gently, back or in the target tote."""
+        """Begin the recovery: what is held is gently set back or, if on its way, taken on."""
         self._habit = Style(0.25, 1.2, 0.0, 0.0)
         self._lesson = ""
         self.missed = False
@@ -141,7 +144,7 @@ class Policy:
             self._enter(Phase.LEAVE, seen.pose)
             return
         pose = seen.pose
-        if pose.y < 0.5 * (SOURCE[1] + TARGET[1]) and self._item is not None:
+        if pose.y < SOURCE[1] + ON_THE_WAY and self._item is not None:
             # Back to where it was taken from: that place is free.
             self._spot = (self._item[0], self._item[1])
         else:
@@ -175,8 +178,8 @@ class Policy:
         rng = self._rng
         rash = rng.random() < 0.25
         speed = self._speed * rng.lognormal(0.15 if rash else -0.1, 0.12)
-        sharpness = self._sharpness * rng.lognormal(0.0 if rash else -0.35, 0.2)
-        cut = rng.uniform(0.05, 0.2) if rash else rng.uniform(0.0, 0.04)
+        sharpness = self._sharpness * rng.lognormal(0.1 if rash else -0.2, 0.2)
+        cut = rng.uniform(0.03, 0.12) if rash else rng.uniform(0.0, 0.04)
         return Style(float(speed), float(sharpness), float(cut), float(rng.uniform(0.05, 0.35)))
 
     def _vary(self) -> Style:
@@ -189,7 +192,7 @@ class Policy:
                       habit.dwell)  # fmt: skip
         lesson = self._lesson
         if lesson in ("drop", "jam", "double_pick"):
-            style = Style(min(style.speed, 0.4), min(style.sharpness, 1.6), 0.0, 0.5)
+            style = Style(min(style.speed, 0.4), min(style.sharpness, 1.1), 0.0, 0.55)
         elif lesson == "miss":
             style = replace(style, dwell=0.4)
         return style

@@ -32,19 +32,22 @@ ARC = 2.0 * math.pi * CUP_RADIUS / PADS
 OPEN = 3.5e-4
 """Widest gap of a soft lip beside a surface that it does not reach [m]."""
 
-CREEP_FROM = 0.40
+CREEP_FROM = 0.45
 """Share of the strongest possible pull at which the lip begins to creep."""
 
-CREEP_RATE = 0.9
+CREEP_RATE = 3.5
 CREEP_AREA = 7e-6
 CREEP_MOST = 1.6
 """Creep per second and share above that; the opening at creep 1 [m2]; the largest creep."""
 
-SPARE, PLENTY = 3.0, 60.0
+SPARE, PLENTY = 3.0, 90.0
 """Pull beyond which more makes no difference: [N], and [N/kg] of the item."""
 
 HEALING = 3.0
-"""How fast pressing the cup on smooths its lip [1/s]."""
+PRESSED = 2.0
+SEATING, SEATED = 0.7, 0.35
+"""Pressing a cup on with so much [N] smooths a crept lip by so much [1/s], and then seats a smooth
+one by so much [1/s], up to so much creep to come that leaks nothing."""
 
 
 class Seal:
@@ -68,7 +71,7 @@ class Seal:
     contacts, middle
         Contacts that the suction acts on, and their mean place on the lip [m].
     creep
-        How far the lip has given way.
+        How far the lip has given way; negative: how well it is seated.
     load
         The pull as a share of what would break the grip, last computed.
     """
@@ -122,7 +125,7 @@ class Seal:
         openings = sum(min(max(gap, 0.0), OPEN) for gap in gaps) + (PADS - len(gaps)) * OPEN
         self.touching = touching
         self._holding = held
-        area = ARC * openings + self._wear + self.creep * CREEP_AREA
+        area = ARC * openings + self._wear + max(self.creep, 0.0) * CREEP_AREA
         share = touching / PADS
         if held is not None:
             area += held.leak * share
@@ -154,11 +157,11 @@ class Seal:
         """
         held = self._holding
         if held is None or self.touching == 0:
-            self.creep = max(0.0, self.creep - dt * HEALING)
-            self.load = 0.0
+            self.creep = self.load = 0.0
             return
-        if force[2] < 0.0:
-            self.creep = max(0.0, self.creep - dt * HEALING)
+        if force[2] < -PRESSED:
+            heals = HEALING if self.creep > 0.0 else SEATING
+            self.creep = max(-SEATED, self.creep - dt * heals)
             self.load = 0.0
             return
         strength = max(depth, 500.0) * AREA

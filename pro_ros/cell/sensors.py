@@ -211,7 +211,7 @@ class Vision:
 
     def _misjudge(self, item: Item) -> tuple[float, float]:
         """How far off the middle, in the item's frame [m]."""
-        share = self._rng.uniform(0.2, 0.65, 2) * self._rng.choice([-1.0, 1.0], 2)
+        share = self._rng.uniform(0.3, 0.8, 2) * self._rng.choice([-1.0, 1.0], 2)
         return float(share[0] * item.size[0] / 2.0), float(share[1] * item.size[1] / 2.0)
 
 

@@ -40,7 +40,8 @@ class Definition(NamedTuple):
 DEFINITIONS: Final[dict[Metric, Definition]] = {
     "success": Definition(
         "Success", "%",
-        "Tasks that ended with the item in the target tote, alone, by the scale.", True),
+        "Tasks that ended with the item in the target tote, alone, and not fallen from a height.",
+        True),
     "recovery": Definition(
         "Recovery after a first failure", "%",
         "Of the tasks whose first attempt fails under the plain policy, those that end in "
