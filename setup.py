@@ -60,7 +60,7 @@ setup(
         "typer>=0.12",
     ],
     extras_require={
-        "cell": ["mujoco>=3.10"],
+        "cell": ["av>=12", "mujoco>=3.10"],
         "huggingface": ["transformers>=4.40"],
         "lerobot": ["av>=12"],
         "dev": [

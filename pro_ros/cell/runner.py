@@ -91,6 +91,11 @@ class Runner:
         return moves or self._judging_ns is not None
 
     @property
+    def damaged(self) -> bool:
+        """The item of the prepared task fell from a height: there is nothing left to pick."""
+        return self._judge.damaged
+
+    @property
     def steps(self) -> int:
         """Actions that were carried out in the latest run."""
         return 0 if self._actor is None else self._actor.steps

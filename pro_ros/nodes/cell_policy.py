@@ -338,6 +338,8 @@ class CellPolicy(Node):
         self._episode_id = given.get("episode_id", "")
         task_id, site, sku = given["task_id"], given["site"], given["sku"]
         done = await self._on_thread(lambda: self._runner.prepare(task_id, site, sku))
+        if self._runner.damaged:
+            return "the item fell from a height: a person has to see to it"
         self._plan = None if done else int(self.get_clock().now().nanoseconds)
         return "" if done else await self._look()
 
