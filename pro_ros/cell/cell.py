@@ -60,6 +60,9 @@ Command = tuple[float, float, float, float]
 
 REST: Final[Command] = (0.0, 0.0, 0.0, 0.0)
 
+PULLS: Final = 1.0
+"""The tool pulls upward with so much [N]: pressing parts nothing."""
+
 SETTLING: Final = 400
 """Steps before simulated time begins."""
 
@@ -243,6 +246,8 @@ class Cell:
     def _part(self) -> None:
         """What sticks comes off, and what the item hangs on tears, where the force is enough."""
         data, task = self._data, self.task
+        if self._pulled[2] < PULLS:
+            return
         sticks = task.cling is not None and data.eq_active[0]
         # The constraints' rows begin with those of the weld: force along x, y, z.
         if sticks and np.linalg.norm(data.efc_force[:3]) > task.cling_strength:
