@@ -70,13 +70,13 @@ PAGE = HERE.parent / "docs" / "benchmarks" / "closed_loop.html"
 FLEET_SEED, TUNING_SEED, JUDGED_SEED = 0, 200_000, 500_000
 """First seeds of the three parts: no task is in two of them."""
 
-DEPTHS = (16_000.0, 20_000.0, 25_000.0, 30_000.0)
+DEPTHS = (16_000.0, 20_000.0, 25_000.0)
 """Thresholds of the vacuum to choose from [Pa]."""
 
-SCORES = ("calibrated", 0.3, 0.45, 0.6)
+SCORES = ("calibrated", 0.2, 0.4, 0.6)
 """Thresholds of PRO's risk to choose from."""
 
-RISK_WEIGHTS = (1.0, 3.0)
+RISK_WEIGHTS = (1.0,)
 """Lambda of action scoring to choose from."""
 
 RETRY_COST = 0.1
@@ -98,7 +98,7 @@ class Size:
     films: int
 
 
-FULL = Size(fleet=150, tuning=12, judged=120, films=6)
+FULL = Size(fleet=150, tuning=6, judged=60, films=6)
 QUICK = Size(fleet=0, tuning=1, judged=2, films=1)
 """Without a fleet the checkpoint that ships is judged."""
 

@@ -292,9 +292,12 @@ class TaskRun:
     # What is logged
 
     def _tell_failure(self, failure: Failure, receipt_ns: int) -> None:
-        if self._log is None or self._run is None:
+        if self._log is None:
             return
+        # What falls in a recovery counts, but belongs to no attempt that is recorded.
         self._log.failures.append(failure)
+        if self._run is None:
+            return
         name = failure.mode
         self._mark(EventMark(failure.stamp_ns, KINDS[name], MOMENT, 0, self._log.episode_id,
                              name, receipt_ns))  # fmt: skip

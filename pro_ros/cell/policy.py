@@ -74,6 +74,10 @@ class Style:
     dwell: float
 
 
+GENTLE: Final = Style(speed=0.4, sharpness=2.0, cut=0.0, dwell=0.0)
+"""How a recovery moves."""
+
+
 @dataclass
 class Belief:
     """Where the tool is and what comes next; copied and carried forward to make a chunk."""
@@ -110,6 +114,7 @@ class Policy:
         self._habit = self._mood
         self._grasp = (0.0, 0.0)
         self._spot = TARGET
+        self._recovering = False
         self._expected: list[Belief] = []
         self.missed = False
 
@@ -127,7 +132,7 @@ class Policy:
         """
         self._item = seen.item
         self._lesson = lesson
-        self._habit = self._mood
+        self._habit, self._recovering = self._mood, False
         gx, gy = self._rng.normal(0.0, 0.002, 2).tolist()
         self._grasp = (gx, gy)
         dx, dy = self._rng.uniform(-1.0, 1.0, 2).tolist()
@@ -137,16 +142,18 @@ class Policy:
 
     def recover(self, seen: Observation) -> None:
         """Begin the recovery: what is held is gently set back or, if on its way, taken on."""
-        self._habit = Style(0.25, 1.2, 0.0, 0.0)
+        self._habit, self._recovering = GENTLE, True
         self._lesson = ""
         self.missed = False
         if not seen.part:
             self._enter(Phase.LEAVE, seen.pose)
             return
         pose = seen.pose
+        above = pose.y > TARGET[1] - TOTE[1] / 2
         if pose.y < SOURCE[1] + ON_THE_WAY and self._item is not None:
-            # Back to where it was taken from: that place is free.
+            # Straight back to where it was taken from: that place is free.
             self._spot = (self._item[0], self._item[1])
+            above = True
         else:
             room = (TOTE[0] / 2 - 0.11, TOTE[1] / 2 - 0.12)
             x, y = (
@@ -154,8 +161,7 @@ class Policy:
                 for at, middle, free in zip(pose[:2], TARGET, room, strict=True)
             )
             self._spot = (x, y)
-        near = math.hypot(pose.x - self._spot[0], pose.y - self._spot[1]) < 0.02
-        self._enter(Phase.LOWER if near or pose.z < RIM else Phase.CARRY, pose)
+        self._enter(Phase.LOWER if above else Phase.CARRY, pose)
 
     def propose(self, seen: Observation, count: int = 1) -> Chunks:
         """Candidate chunks ``[count, CHUNK, WIDTH]``; the first is what it would do by itself.
@@ -165,7 +171,10 @@ class Policy:
         """
         self._follow(seen)
         self._expected = []
-        return np.stack([self._roll(self._vary()) for _ in range(count)])
+        styles = [self._vary() for _ in range(count)]
+        if self._recovering:
+            styles = [self._habit] * count
+        return np.stack([self._roll(style) for style in styles])
 
     def executed(self, candidate: int) -> None:
         """The first :data:`EXECUTED` actions of a candidate have been carried out."""
@@ -254,7 +263,7 @@ class Policy:
             speed, sharpness = max(speed, 0.5), max(sharpness, 3.0)
         elif b.phase is Phase.DOWN:
             speed = 0.35
-        elif b.phase is Phase.LOWER:
+        elif b.phase is Phase.LOWER and not self._recovering:
             speed = min(speed, 0.25)
         elif b.phase is Phase.LIFT:
             speed = min(speed, 0.6)

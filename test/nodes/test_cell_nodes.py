@@ -290,9 +290,11 @@ def test_without_mujoco_the_node_ends_with_one_line(tmp_path: Path) -> None:
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
         "from pro_ros.nodes.cell_node import main; main()"
     )
+    # Not in the repository, whose folder would hide the package that was built.
     ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
+        [sys.executable, "-c", code],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
     assert ran.returncode == SpecError.exit_code
     said = [line for line in ran.stderr.splitlines() if line.strip()]
     assert len(said) == 1
