@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few tasks, nothing is written")
     quick = parser.parse_args().quick
     catalogue, gate = load_catalogue(), load_gate_config(share_file("config/cell/gate.yaml"))
-    tasks = 2 if quick else 25
+    tasks = 1 if quick else 15
     found = {"mujoco": mujoco_version(), "machine": platform.machine(), "cores": cores(),
              "load_before": round(os.getloadavg()[0], 1)}  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
