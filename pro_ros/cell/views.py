@@ -269,7 +269,8 @@ def _axis(values: Sequence[float], metric: Metric) -> tuple[float, float, float]
     low, high = min(values), max(values)
     if metric not in SHARES:
         low = 0.0 if metric != "time" else low
-    span = max(high - low, 1e-9)
+    # Where all are equal, an axis of one unit around them.
+    span = high - low if high - low > 1e-9 else 1.0
     raw = span / 3.0
     size = 10.0 ** math.floor(math.log10(raw))
     step = next(size * k for k in (1.0, 2.0, 2.5, 5.0, 10.0) if size * k >= raw * 0.999)
