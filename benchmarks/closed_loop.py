@@ -99,7 +99,7 @@ class Size:
 
 
 FULL = Size(fleet=150, tuning=6, judged=60, films=6)
-QUICK = Size(fleet=0, tuning=1, judged=2, films=1)
+QUICK = Size(fleet=0, tuning=1, judged=1, films=1)
 """Without a fleet the checkpoint that ships is judged."""
 
 
