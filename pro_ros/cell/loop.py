@@ -22,7 +22,7 @@ from pro_ros.cell.policy import Policy
 from pro_ros.cell.sensors import NS, Reading
 from pro_ros.cell.tasks import Task, site_number
 from pro_ros.cell.watchers import Watcher
-from pro_ros.episodes.marks import BEGIN, END, MOMENT, EventMark, Mark, TaskMark
+from pro_ros.episodes.marks import BEGIN, END, EVENT_KINDS, MOMENT, EventMark, Mark, TaskMark
 from pro_ros.gate.config import GateConfig
 from pro_ros.gate.inputs import (
     GoalAccepted,
@@ -52,10 +52,15 @@ WARM_UP_NS: Final = round(0.6 * NS)
 SPACING_NS: Final = 120 * NS
 """Between the begins of two tasks' simulated times."""
 
-KINDS: Final = {"drop": 13, "jam": 14, "miss": 10, "double_pick": 10}
+_NUMBERS: Final = {name: number for number, name in EVENT_KINDS.items()}
+
+KINDS: Final = {
+    "drop": _NUMBERS["drop"], "jam": _NUMBERS["jam"], "miss": _NUMBERS["failure"],
+    "double_pick": _NUMBERS["failure"],
+}  # fmt: skip
 """``EpisodeEvent.kind`` of a failure mode."""
 
-INTERVENTION: Final = 17
+INTERVENTION: Final = _NUMBERS["intervention"]
 
 FAILED: Final = (TerminationReason.RISK_ALARM, TerminationReason.PREDICTED_FAILURE)
 

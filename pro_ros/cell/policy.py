@@ -86,7 +86,6 @@ class Belief:
     x: float
     y: float
     z: float
-    yaw: float
     velocity: tuple[float, float, float]
     since: float
     """Time in the phase [s]."""
@@ -109,7 +108,7 @@ class Policy:
         self._speed, self._sharpness, self._rng = speed, sharpness, rng
         self._lesson = ""
         self._item: Estimate | None = None
-        self._belief = Belief(Phase.DONE, 0.0, 0.0, 0.0, 0.0, (0.0, 0.0, 0.0), 0.0, -1.0)
+        self._belief = Belief(Phase.DONE, 0.0, 0.0, 0.0, (0.0, 0.0, 0.0), 0.0, -1.0)
         self._mood = self._draw_mood()
         self._habit = self._mood
         self._grasp = (0.0, 0.0)
@@ -173,6 +172,7 @@ class Policy:
         self._expected = []
         styles = [self._vary() for _ in range(count)]
         if self._recovering:
+            # Drawn all the same: what is drawn later does not depend on how a recovery moves.
             styles = [self._habit] * count
         return np.stack([self._roll(style) for style in styles])
 
@@ -206,15 +206,14 @@ class Policy:
             style = replace(style, dwell=0.4)
         return style
 
-    def _enter(self, phase: Phase, pose: Pose | Belief) -> None:
-        before = self._belief
-        velocity = before.velocity if isinstance(pose, Belief) else (0.0, 0.0, 0.0)
-        self._belief = Belief(phase, pose.x, pose.y, pose.z, pose.yaw, velocity, 0.0, -1.0)
+    def _enter(self, phase: Phase, pose: Pose) -> None:
+        """Begin a phase from rest."""
+        self._belief = Belief(phase, pose.x, pose.y, pose.z, (0.0, 0.0, 0.0), 0.0, -1.0)
 
     def _follow(self, seen: Observation) -> None:
         """See where the tool really is, and what is over."""
         belief = self._belief
-        belief.x, belief.y, belief.z, belief.yaw = seen.pose
+        belief.x, belief.y, belief.z, _ = seen.pose
         if belief.phase is Phase.PRESS:
             if not seen.part:
                 belief.gripped = -1.0
@@ -234,14 +233,12 @@ class Policy:
             if k == EXECUTED:
                 self._expected.append(replace(b))
             self._advance(b, style)
-            x, y, z, yaw = self._goal(b)
-            velocity = self._towards(b, (x, y, z), style)
-            turn = min(max((yaw - b.yaw) * 3.0, -2.0), 2.0)
-            row[:3], row[3], row[4] = velocity, turn, self._valve(b)
+            velocity = self._towards(b, self._goal(b), style)
+            # Cups are round: the tool never turns.
+            row[:3], row[4] = velocity, self._valve(b)
             b.x += velocity[0] * PERIOD
             b.y += velocity[1] * PERIOD
             b.z += velocity[2] * PERIOD
-            b.yaw += turn * PERIOD
             b.velocity = velocity
             b.since += PERIOD
             if b.phase is Phase.PRESS:
@@ -282,9 +279,9 @@ class Policy:
         vx, vy, vz = (v + c * scale for v, c in zip(b.velocity, change, strict=True))
         return vx, vy, vz
 
-    def _advance(self, b: Belief, style: Style) -> bool:
+    def _advance(self, b: Belief, style: Style) -> None:
         """Go on to the next phase where this one is over."""
-        x, y, z, _ = self._goal(b)
+        x, y, z = self._goal(b)
         beside, above = math.hypot(x - b.x, y - b.y), abs(z - b.z)
         phase, after = b.phase, None
         if phase is Phase.RISE and (above < 0.02 or b.z > z):
@@ -307,34 +304,32 @@ class Policy:
             after = Phase.LEAVE
         elif phase is Phase.LEAVE and above < 0.02:
             after = Phase.DONE
-        if after is None:
-            return False
-        b.phase, b.since, b.gripped = after, 0.0, -1.0
-        return True
+        if after is not None:
+            b.phase, b.since, b.gripped = after, 0.0, -1.0
 
-    def _goal(self, b: Belief) -> tuple[float, float, float, float]:
+    def _goal(self, b: Belief) -> tuple[float, float, float]:
         """Where the phase leads to."""
         top = self._top()
         height = max(top - FLOOR, 0.01)
         carry = RIM + height + CLEARANCE
-        x, y, yaw = b.x, b.y, b.yaw
+        x, y = b.x, b.y
         if self._item is not None:
             x, y = self._item[0] + self._grasp[0], self._item[1] + self._grasp[1]
         if b.phase is Phase.RISE:
-            return b.x, b.y, RIM + CLEARANCE, yaw
+            return b.x, b.y, RIM + CLEARANCE
         if b.phase is Phase.OVER:
-            return x, y, RIM + CLEARANCE, yaw
+            return x, y, RIM + CLEARANCE
         if b.phase is Phase.DOWN:
-            return x, y, top + 0.02, yaw
+            return x, y, top + 0.02
         if b.phase is Phase.PRESS:
-            return b.x, b.y, top - 0.004, yaw
+            return b.x, b.y, top - 0.004
         if b.phase in (Phase.LIFT, Phase.SHAKE):
-            return b.x, b.y, carry, yaw
+            return b.x, b.y, carry
         if b.phase is Phase.CARRY:
-            return self._spot[0], self._spot[1], carry, yaw
+            return self._spot[0], self._spot[1], carry
         if b.phase is Phase.LOWER:
-            return self._spot[0], self._spot[1], FLOOR + height + 0.004, yaw
-        return b.x, b.y, RIM + CLEARANCE, yaw
+            return self._spot[0], self._spot[1], FLOOR + height + 0.004
+        return b.x, b.y, RIM + CLEARANCE
 
     def _top(self) -> float:
         return self._item[2] if self._item is not None else RIM
