@@ -10,18 +10,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
+from invoked import Ran, invoke, one_line
 
 from pro_ros.cell import fleet, world
 from pro_ros.cell.catalogue import load_catalogue
 from pro_ros.cell.cell import DivergedError
 from pro_ros.cell.journal import read_results
 from pro_ros.cell.loop import Attempt, TaskResult
-from pro_ros.cli.main import app
 from pro_ros.paths import share_file
 
 SPEC, STORAGE, INTERRUPTED = 2, 6, 130
@@ -36,27 +35,13 @@ FOREIGN = next(
 """An item of some training site that 'ash' has not."""
 
 
-class Ran(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
 def cell(*words: object) -> Ran:
-    done = CliRunner().invoke(app, ["cell", *map(str, words)])
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return Ran(done.exit_code, done.stdout, done.stderr)
+    return invoke("cell", *words)
 
 
 def refused(code: int, *words: object) -> str:
     """The one line of a command that must be refused."""
-    done = cell(*words)
-    assert done.code == code, done.stderr
-    assert done.stdout == ""
-    line = done.stderr.removesuffix("\n")
-    assert line.startswith("error: ")
-    assert "\n" not in line
-    return line
+    return one_line(cell(*words), code)
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
+from invoked import Ran, invoke, one_line
 from made_up_readings import readings
 from rich.console import Console
 from rosbags.rosbag2 import Reader
@@ -63,27 +64,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Ran(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
 def run(*words: object) -> Ran:
-    done = CliRunner().invoke(app, ["demo", *map(str, words)])
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return Ran(done.exit_code, done.stdout, done.stderr)
+    return invoke("demo", *words)
 
 
 def refused(code: int, *words: object) -> str:
-    """The one line of a demo that must be refused."""
-    done = run(*words)
-    assert done.code == code, done.stderr
-    assert done.stdout == ""
-    line = done.stderr.removesuffix("\n")
-    assert line.startswith("error: ")
-    assert "\n" not in line
-    return line
+    """The one line of a command that must be refused."""
+    return one_line(run(*words), code)
 
 
 # Tasks without physics
