@@ -98,7 +98,7 @@ class Size:
     films: int
 
 
-FULL = Size(fleet=150, tuning=6, judged=60, films=6)
+FULL = Size(fleet=200, tuning=25, judged=150, films=6)
 QUICK = Size(fleet=0, tuning=1, judged=1, films=1)
 """Without a fleet the checkpoint that ships is judged."""
 

@@ -45,6 +45,7 @@ class Item(StrictModel):
     uneven: Share = Field(
         0.1, description="How far the centre of mass may lie off, as a share of half the size"
     )
+    fragile: bool = Field(False, description="Does not survive a fall")
     cling: Share = Field(0.0, description="How often a second one sticks to it")
     snag: Share = Field(0.0, description="How often it hangs on to something in the tote")
 
@@ -71,10 +72,10 @@ class Site(StrictModel):
     wrench_noise: NotNegative = Field(0.3, description="Standard deviation of the forces [N]")
     wrench_drift: NotNegative = Field(0.05, description="Random walk of the forces [N/sqrt(s)]")
     wrench_bias: NotNegative = Field(0.5, description="Error of the zero, deviation [N]")
-    speed: float = Field(0.9, gt=0, le=1.5, description="Of the policy in transit [m/s]")
+    speed: float = Field(0.45, gt=0, le=1.5, description="Of the policy in transit [m/s]")
     acceleration: float = Field(6.0, gt=0, le=12, description="Limit of the robot [m/s2]")
     aim: NotNegative = Field(0.004, description="Error of the item's pose, deviation [m]")
-    misjudged: Share = Field(0.12, description="How often that pose is far off the centre")
+    misjudged: Share = Field(0.3, description="How often that pose is far off the centre")
     clutter: tuple[int, int] = Field((2, 4), description="Other items in the tote, from and to")
 
     @model_validator(mode="after")

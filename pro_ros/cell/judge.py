@@ -16,7 +16,7 @@ DROP, JAM, MISS, DOUBLE = "drop", "jam", "miss", "double_pick"
 MODES: Final = (DROP, JAM, MISS, DOUBLE)
 
 FALL: Final = 0.06
-"""An item that falls from so far above where it was gripped counts as damaged [m]."""
+"""A fragile item that falls from so far above where it was gripped counts as damaged [m]."""
 
 LIFTED: Final = 0.005
 """So far above the place where the switch closed, an item counts as lifted [m]."""
@@ -37,23 +37,25 @@ class Failure:
 
 
 class Judge:
-    """Follows one task; knows the nominal mass of what was ordered, as the warehouse does.
+    """Follows one task; knows what was ordered, as the warehouse does.
 
     Parameters
     ----------
     mass
         Nominal mass of the ordered item [kg].
+    fragile
+        It does not survive a fall.
 
     Attributes
     ----------
     failures
         Of the attempt in hand.
     damaged
-        The item fell from a height: whatever follows, the task needs a person.
+        The item, a fragile one, fell: whatever follows, the task needs a person.
     """
 
-    def __init__(self, mass: float) -> None:
-        self._mass = mass
+    def __init__(self, mass: float, fragile: bool = False) -> None:
+        self._mass, self._fragile = mass, fragile
         self._empty: float | None = None
         self._seen = Observation()
         self._gripped_z: float | None = None
@@ -81,7 +83,7 @@ class Judge:
                 height = seen.pose.z - self._gripped_z
                 self._gripped_z = None
                 if seen.valve == SUCK and height > LIFTED:
-                    self.damaged |= height > FALL
+                    self.damaged |= self._fragile and height > FALL
                     return self._log(DROP, reading.stamp_ns)
         elif reading.kind == STOP and seen.stopped and not stopped:
             return self._log(JAM, reading.stamp_ns)
@@ -93,7 +95,7 @@ class Judge:
 
     @property
     def done(self) -> bool:
-        """The ordered item lies in the target tote, alone, by the scale, and did not fall."""
+        """The ordered item lies in the target tote, alone, by the scale, and is whole."""
         return ENOUGH <= self.placed() < TOO_MUCH and not self.damaged
 
     def end(self, missed: bool) -> tuple[bool, Failure | None]:

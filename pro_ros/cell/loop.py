@@ -89,8 +89,8 @@ class Attempt:
 class TaskResult:
     """What became of a task.
 
-    ``success``: the item lies in the target tote, alone, by the scale, and did not fall from a
-    height, by the gripper's switch and the joints. ``attempts``: those in
+    ``success``: the item lies in the target tote, alone, by the scale; if fragile, it did not
+    fall, by the gripper's switch and the joints. ``attempts``: those in
     which the policy moved. ``duration``: from the order to the end [s].
     """
 
@@ -167,7 +167,7 @@ class TaskRun:
         rng = np.random.default_rng((task.seed, site_number(task.site), 2))
         policy = Policy(site.speed, site.acceleration, rng)
         self._actor = Actor(self._cell, policy, candidates, watcher.choose)
-        self._judge = Judge(item.mass)
+        self._judge = Judge(item.mass, item.fragile)
         self._gate = Gate(gate)
         self.task_id = f"{task.site}-{task.seed:06d}"
         self._run: int | None = None

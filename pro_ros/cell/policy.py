@@ -38,8 +38,11 @@ CLEARANCE: Final = 0.04
 GRASP_TIMEOUT: Final = 1.6
 """Pressing for so long without a part, the policy gives up [s]."""
 
-ON_THE_WAY: Final = 0.13
-"""So far towards the target tote, the recovery does not turn back [m]."""
+STRAIGHT: Final = 0.13
+"""So near to where it was taken from, the recovery lowers what it holds straight back [m]."""
+
+TURNS_BACK: Final = -0.05
+"""Up to here on the way to the target tote, the recovery turns back (y of the tool) [m]."""
 
 Chunks = npt.NDArray[np.float64]
 
@@ -74,7 +77,7 @@ class Style:
     dwell: float
 
 
-GENTLE: Final = Style(speed=0.4, sharpness=2.0, cut=0.0, dwell=0.0)
+GENTLE: Final = Style(speed=0.6, sharpness=3.5, cut=0.0, dwell=0.0)
 """How a recovery moves."""
 
 
@@ -149,10 +152,10 @@ class Policy:
             return
         pose = seen.pose
         above = pose.y > TARGET[1] - TOTE[1] / 2
-        if pose.y < SOURCE[1] + ON_THE_WAY and self._item is not None:
-            # Straight back to where it was taken from: that place is free.
+        if pose.y < TURNS_BACK and self._item is not None:
+            # Back to where it was taken from: that place is free.
             self._spot = (self._item[0], self._item[1])
-            above = True
+            above = pose.y < SOURCE[1] + STRAIGHT
         else:
             room = (TOTE[0] / 2 - 0.11, TOTE[1] / 2 - 0.12)
             x, y = (
@@ -185,11 +188,12 @@ class Policy:
     def _draw_mood(self) -> Style:
         """The style of all attempts at a task: mostly sound, at times rash."""
         rng = self._rng
-        rash = rng.random() < 0.25
+        rash = rng.random() < 0.4
         speed = self._speed * rng.lognormal(0.15 if rash else -0.1, 0.12)
         sharpness = self._sharpness * rng.lognormal(0.1 if rash else -0.2, 0.2)
-        cut = rng.uniform(0.03, 0.12) if rash else rng.uniform(0.0, 0.04)
-        return Style(float(speed), float(sharpness), float(cut), float(rng.uniform(0.05, 0.35)))
+        cut = rng.uniform(0.0, 0.06) if rash else rng.uniform(0.0, 0.03)
+        dwell = rng.uniform(0.0, 0.06) if rash else rng.uniform(0.1, 0.4)
+        return Style(float(speed), float(sharpness), float(cut), float(dwell))
 
     def _vary(self) -> Style:
         """The style of one chunk, around that of the attempt, or what was learned from one."""
@@ -197,8 +201,8 @@ class Policy:
         pace = float(np.clip(rng.lognormal(0.0, 0.3), 0.45, 1.6))
         sharp = float(np.clip(rng.lognormal(0.0, 0.35), 0.3, 1.8))
         cut = habit.cut * float(rng.uniform(0.5, 1.0))
-        style = Style(min(habit.speed * pace, 1.3), min(habit.sharpness * sharp, 9.0), cut,
-                      habit.dwell)  # fmt: skip
+        dwell = habit.dwell + max(0.0, float(rng.normal(0.0, 0.2)))
+        style = Style(min(habit.speed * pace, 1.3), min(habit.sharpness * sharp, 9.0), cut, dwell)
         lesson = self._lesson
         if lesson in ("drop", "jam", "double_pick"):
             style = Style(min(style.speed, 0.4), min(style.sharpness, 1.1), 0.0, 0.55)
@@ -263,7 +267,7 @@ class Policy:
         elif b.phase is Phase.LOWER and not self._recovering:
             speed = min(speed, 0.25)
         elif b.phase is Phase.LIFT:
-            speed = min(speed, 0.6)
+            speed = min(speed, 0.15)
         elif b.phase is Phase.SHAKE:
             return (0.0, 0.0, 0.3 if int(b.since / 0.12) % 2 == 0 else -0.3)
         dx, dy, dz = goal[0] - b.x, goal[1] - b.y, goal[2] - b.z

@@ -92,7 +92,7 @@ class Runner:
 
     @property
     def damaged(self) -> bool:
-        """The item of the prepared task fell from a height: there is nothing left to pick."""
+        """The item of the prepared task, a fragile one, fell: there is nothing left to pick."""
         return self._judge.damaged
 
     @property
@@ -120,7 +120,7 @@ class Runner:
         place, item = self._catalogue.site(site), self._catalogue.item(sku)
         if task_id != self._task_id or self._actor is None:
             self._task_id, self._lesson = task_id, ""
-            self._judge = Judge(item.mass)
+            self._judge = Judge(item.mass, item.fragile)
             for reading in self._newest.values():
                 self._judge.take(reading)
             self._actor = self._make_actor(place.speed, place.acceleration)

@@ -32,10 +32,10 @@ ARC = 2.0 * math.pi * CUP_RADIUS / PADS
 OPEN = 3.5e-4
 """Widest gap of a soft lip beside a surface that it does not reach [m]."""
 
-CREEP_FROM = 0.45
+CREEP_FROM = 0.2
 """Share of the strongest possible pull at which the lip begins to creep."""
 
-CREEP_RATE = 3.5
+CREEP_RATE = 0.35
 CREEP_AREA = 7e-6
 CREEP_MOST = 1.6
 """Creep per second and share above that; the opening at creep 1 [m2]; the largest creep."""
@@ -43,11 +43,13 @@ CREEP_MOST = 1.6
 SPARE, PLENTY = 3.0, 90.0
 """Pull beyond which more makes no difference: [N], and [N/kg] of the item."""
 
-HEALING = 3.0
+WRINKLED = 0.4
+"""Creep of a lip that just came to touch."""
+
 PRESSED = 2.0
-SEATING, SEATED = 0.7, 0.35
-"""Pressing a cup on with so much [N] smooths a crept lip by so much [1/s], and then seats a smooth
-one by so much [1/s], up to so much creep to come that leaks nothing."""
+SEATING, SEATED = 1.2, 0.1
+"""Pressing a cup on with so much [N] smooths the lip by so much [1/s], up to so much creep to come
+that leaks nothing."""
 
 
 class Seal:
@@ -80,7 +82,7 @@ class Seal:
         self._first = model.geom("pad0").id
         self._thing_of = {model.geom(f"thing{i}").id: t for i, t in enumerate(things)}
         self._wear = wear
-        self.creep = 0.0
+        self.creep = WRINKLED
         self.load = 0.0
         self.touching = 0
         self.contacts = 0
@@ -157,11 +159,10 @@ class Seal:
         """
         held = self._holding
         if held is None or self.touching == 0:
-            self.creep = self.load = 0.0
+            self.creep, self.load = WRINKLED, 0.0
             return
         if force[2] < -PRESSED:
-            heals = HEALING if self.creep > 0.0 else SEATING
-            self.creep = max(-SEATED, self.creep - dt * heals)
+            self.creep = max(-SEATED, self.creep - dt * SEATING)
             self.load = 0.0
             return
         strength = max(depth, 500.0) * AREA

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pro_ros.cell.catalogue import Item, Site
 from pro_ros.cell.tasks import SOURCE, TOTE
-from pro_ros.cell.world import TIMESTEP
+from pro_ros.cell.world import CUP_RADIUS, TIMESTEP
 
 Rows = npt.NDArray[np.float64]
 
@@ -167,19 +167,23 @@ class Vision:
     """Estimates of the ordered item's pose in the source tote: its top's middle, and its turn.
 
     An estimate errs by the site's ``aim``; a misjudged one takes an edge or a label for the
-    middle. While the item lies as it lay, the same view mostly errs in the same way again; from
-    another view it errs anew.
+    middle. Seen the same way, an item is mostly misjudged in the same way again; from another
+    view it is judged anew.
     """
 
     kind = ITEM_POSE
     TAKES_NS = 250_000_000
     AGAIN = 0.9
     """How often the same view is misjudged in the same way."""
+    BOTH = 0.4
+    """How much less often two views together are misjudged."""
+    FAR_OFF = (0.03, 0.07)
+    """How far off the middle a misjudged grasp is, from and to, while on the item [m]."""
 
     def __init__(self, site: Site, rng: np.random.Generator) -> None:
         self._site, self._rng = site, rng
         self._error: tuple[float, float] | None = None
-        self._seen: tuple[float, float] | None = None
+        self._looked = False
 
     def look(
         self, item: Item, position: Rows, rotation: Rows, anew: bool
@@ -196,10 +200,10 @@ class Vision:
             return None
         r = rotation.reshape(3, 3)
         half = upward_extent(item, r)
-        same = self._seen is not None and math.hypot(x - self._seen[0], y - self._seen[1]) < 0.01
-        if anew or not same or again >= self.AGAIN:
-            self._error = self._misjudge(item) if chance < self._site.misjudged else None
-        self._seen = (x, y)
+        if anew or not self._looked or again >= self.AGAIN:
+            rate = self._site.misjudged * (self.BOTH if anew else 1.0)
+            self._error = self._misjudge(item) if chance < rate else None
+        self._looked = True
         dx, dy = self._error or (0.0, 0.0)
         aim = self._site.aim
         return (
@@ -211,8 +215,13 @@ class Vision:
 
     def _misjudge(self, item: Item) -> tuple[float, float]:
         """How far off the middle, in the item's frame [m]."""
-        share = self._rng.uniform(0.3, 0.8, 2) * self._rng.choice([-1.0, 1.0], 2)
-        return float(share[0] * item.size[0] / 2.0), float(share[1] * item.size[1] / 2.0)
+        angle = self._rng.uniform(0.0, 2.0 * math.pi)
+        far = self._rng.uniform(*self.FAR_OFF)
+        dx, dy = far * math.cos(angle), far * math.sin(angle)
+        rx, ry = (max(0.0, side / 2.0 - CUP_RADIUS) for side in item.size[:2])
+        if item.shape == "cylinder":
+            return dx * min(1.0, rx / far), dy * min(1.0, rx / far)
+        return min(max(dx, -rx), rx), min(max(dy, -ry), ry)
 
 
 def in_tote(x: float, y: float, centre: tuple[float, float]) -> bool:

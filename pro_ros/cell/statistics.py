@@ -40,7 +40,8 @@ class Definition(NamedTuple):
 DEFINITIONS: Final[dict[Metric, Definition]] = {
     "success": Definition(
         "Success", "%",
-        "Tasks that ended with the item in the target tote, alone, and not fallen from a height.",
+        "Tasks that ended with the item in the target tote, alone, and whole: a fragile one that "
+        "fell counts as damaged.",
         True),
     "recovery": Definition(
         "Recovery after a first failure", "%",

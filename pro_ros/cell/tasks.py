@@ -112,7 +112,7 @@ def draw_task(
         if found is not None:
             things.append(_thing(rng, other, catalogue.item(other), *found))
     snag = float(rng.uniform(0.09, 0.2)) if rng.random() < item.snag else None
-    parting, tearing = rng.uniform(3.0, 6.5), rng.uniform(6.0, 18.0)
+    parting, tearing = rng.uniform(3.0, 6.5), rng.uniform(8.0, 40.0)
     return Task(
         site,
         sku,

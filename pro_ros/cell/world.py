@@ -90,7 +90,7 @@ def document(task: Task) -> str:
 <asset><texture type="skybox" builtin="flat" rgb1=".93 .94 .95" width="16" height="16"/></asset>
 <default>
 <default class="pad"><geom type="sphere" size="{arm.LIP_RADIUS}" mass=".001" contype="2"
- conaffinity="4" gap="{REACH}" condim="3" friction=".2" solref=".008 1"
+ conaffinity="4" gap="{REACH}" condim="3" friction=".2" solref=".006 1" solimp=".2 .2 .001"
  rgba=".2 .2 .2 1"/></default>
 <default class="wall"><geom type="box" contype="1" conaffinity="6" friction=".35 .005 .0001"
  rgba=".35 .4 .5 .5"/></default>
@@ -149,12 +149,12 @@ def _arm() -> str:
         '<geom type="cylinder" size=".016 .02" pos="0 0 -.07" mass=".05" contype="2"'
         ' conaffinity="1" rgba=".3 .3 .3 1"/>'
         f'<body name="cup" pos="0 0 {-arm.CUP_DROP}">'
-        '<joint name="bellows" type="slide" axis="0 0 1" stiffness="1500" damping="12"'
-        ' armature=".01" range="-.006 .012" limited="true"/>'
-        '<joint name="tilt_x" type="hinge" axis="1 0 0" stiffness="2.5" damping=".03"'
-        ' armature="2e-4" range="-.45 .45" limited="true"/>'
-        '<joint name="tilt_y" type="hinge" axis="0 1 0" stiffness="2.5" damping=".03"'
-        ' armature="2e-4" range="-.45 .45" limited="true"/>'
+        '<joint name="bellows" type="slide" axis="0 0 1" stiffness="1500" damping="40"'
+        ' armature=".15" range="-.006 .012" limited="true"/>'
+        '<joint name="tilt_x" type="hinge" axis="1 0 0" stiffness="2.5" damping=".09"'
+        ' armature="1e-3" range="-.45 .45" limited="true"/>'
+        '<joint name="tilt_y" type="hinge" axis="0 1 0" stiffness="2.5" damping=".09"'
+        ' armature="1e-3" range="-.45 .45" limited="true"/>'
         '<geom class="link" type="cylinder" size=".019 .006" pos="0 0 .01" mass=".02"'
         f' rgba=".8 .3 .2 1"/>{pads}</body></body>'
     )

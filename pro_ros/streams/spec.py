@@ -22,8 +22,10 @@ FORMAT = "pro_ros/streams/1"
 Modality = Literal["visual", "state", "telemetry", "action", "label"]
 """Spec names of operator.md; ``label`` streams carry events and outcomes, never model input."""
 
-Stat = Literal["last", "mean", "std", "min", "max", "delta", "since_change"]
-"""What a summary says of a feature over a trailing window; ``delta`` is end minus start."""
+Stat = Literal[
+    "last", "mean", "std", "min", "max", "delta", "above_min", "below_max", "since_change"
+]
+"""What a summary says of a feature over a trailing window (:mod:`pro_ros.streams.stats`)."""
 
 LEAST_HOLD, LEAST_STALE = 0.05, 0.25
 """Defaults of ``hold`` and ``stale`` are not shorter: a busy machine is late by so much [s]."""

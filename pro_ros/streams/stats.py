@@ -16,7 +16,8 @@ def window_stats(rows: Rows, stats: tuple[Stat, ...], has_nan: bool) -> dict[Sta
     """Statistics over time of ``rows`` ``[N, F]``, N > 0: each ``[F]``.
 
     NaN where a channel has no finite value. ``std`` is the population's, 0 for one value;
-    ``delta`` is the last minus the first value. ``since_change`` is not computed here
+    ``delta`` is the last minus the first value, ``above_min`` the last minus the lowest,
+    ``below_max`` the highest minus the last. ``since_change`` is not computed here
     (:class:`Changes`).
     """
     return _per_channel(rows, stats) if has_nan else _whole(rows, stats)
@@ -42,6 +43,10 @@ def _whole(rows: Rows, stats: tuple[Stat, ...]) -> dict[Stat, Rows]:
             result[stat] = rows[-1]
         elif stat == "delta":
             result[stat] = rows[-1] - rows[0]
+        elif stat == "above_min":
+            result[stat] = rows[-1] - np.minimum.reduce(rows, axis=0)
+        elif stat == "below_max":
+            result[stat] = np.maximum.reduce(rows, axis=0) - rows[-1]
     return result
 
 
@@ -73,8 +78,8 @@ class RunningStats:
     def __init__(self, width: int, stats: Collection[Stat]) -> None:
         self._width = width
         self._moments = "mean" in stats or "std" in stats
-        self._extremes = "min" in stats or "max" in stats
-        self._ends = "last" in stats or "delta" in stats
+        self._extremes = not {"min", "max", "above_min", "below_max"}.isdisjoint(stats)
+        self._ends = not {"last", "delta", "above_min", "below_max"}.isdisjoint(stats)
         self.clear()
 
     def clear(self) -> None:
@@ -117,6 +122,10 @@ class RunningStats:
             return self._last
         if stat == "delta":
             return self._last - self._first
+        if stat == "above_min":
+            return self._last - self._min
+        if stat == "below_max":
+            return self._max - self._last
         raise ValueError(f"'{stat}' is not a running statistic")
 
 

@@ -358,7 +358,9 @@ def test_reset_forgets_everything_but_the_counters() -> None:
     assert builder.jumps == {"a": 1}
 
 
-STATS = ("last", "mean", "std", "min", "max", "delta", "since_change")
+STATS = (
+    "last", "mean", "std", "min", "max", "delta", "above_min", "below_max", "since_change",
+)  # fmt: skip
 VALUES = st.one_of(st.just(math.nan), st.integers(-3, 3).map(float))
 
 
@@ -370,6 +372,7 @@ def naive(rows: list[tuple[float, float]]) -> dict[str, float | None]:
     return {
         "last": finite[-1], "mean": finite.mean(), "std": finite.std(), "min": finite.min(),
         "max": finite.max(), "delta": finite[-1] - finite[0],
+        "above_min": finite[-1] - finite.min(), "below_max": finite.max() - finite[-1],
     }  # fmt: skip
 
 
@@ -422,7 +425,7 @@ def test_every_statistic_equals_a_naive_look_at_all_samples(
 def test_samples_that_wait_to_be_taken_in_make_no_difference(pushes) -> None:
     summaries = [
         {"over": 0.5, "stats": ["mean", "std", "min", "since_change"]},
-        {"over": "episode", "stats": ["mean", "max", "delta"]},
+        {"over": "episode", "stats": ["mean", "max", "delta", "above_min", "below_max"]},
     ]
     spec = robot(a={"summaries": summaries, "norms": {"n": ["x"]}})
     one_by_one, waiting = StepBuilder(spec), StepBuilder(spec)
