@@ -73,17 +73,22 @@ FLEET_SEED, TUNING_SEED, JUDGED_SEED = 0, 200_000, 500_000
 DEPTHS = (16_000.0, 20_000.0, 25_000.0)
 """Thresholds of the vacuum to choose from [Pa]."""
 
-SCORES = ("calibrated", 0.2, 0.4, 0.6)
+SCORES = ("calibrated", 0.4, 0.5, 0.6, 0.7, 0.8)
 """Thresholds of PRO's risk to choose from."""
 
-RISK_WEIGHTS = (1.0,)
-"""Lambda of action scoring to choose from."""
+RISK_WEIGHT = 1.0
+"""Lambda of action scoring."""
 
 RETRY_COST = 0.1
 """What a retry costs when a threshold is chosen [successes]."""
 
 CANDIDATES = 8
+GATE_HORIZON = 1.0
+"""Of the risk that the gate alarms on, and that looks on [s]."""
+
 HORIZON = 2.0
+"""An onlooker's alarm claims a drop within so long [s]."""
+
 NEVER = 1.0
 """A threshold that no risk reaches."""
 
@@ -98,7 +103,7 @@ class Size:
     films: int
 
 
-FULL = Size(fleet=200, tuning=25, judged=150, films=6)
+FULL = Size(fleet=190, tuning=20, judged=100, films=6)
 QUICK = Size(fleet=0, tuning=1, judged=1, films=1)
 """Without a fleet the checkpoint that ships is judged."""
 
@@ -177,7 +182,6 @@ class Chosen:
 
     depth: float
     threshold: str | float
-    risk_weight: float
 
 
 def worth(results: Sequence[TaskResult]) -> float:
@@ -186,7 +190,7 @@ def worth(results: Sequence[TaskResult]) -> float:
 
 
 def choose_settings(bench: Bench) -> Chosen:
-    """Choose the rival's threshold, the gate's, and what a risk weighs, in this order."""
+    """Choose the rival's threshold and the gate's."""
     found = {}
     for depth in DEPTHS:
         name = f"tuning_depth_{depth:.0f}"
@@ -201,19 +205,12 @@ def choose_settings(bench: Bench) -> Chosen:
         risks[score] = worth(bench.fleet(f"tuning_risk_{score}", request))
     threshold = max(risks, key=lambda s: risks[s])
     print("  worth by threshold of the risk:", {str(s): round(w, 3) for s, w in risks.items()})
-
-    weights = {}
-    for weight in RISK_WEIGHTS:
-        scored = scoring_watch(bench, weight)
-        request = bench.tuning(scored, with_threshold(bench.gate, threshold))
-        weights[weight] = worth(bench.fleet(f"tuning_weight_{weight}", request))
-    print("  worth by weight of the risk:", weights)
-    return Chosen(depth, threshold, max(weights, key=lambda w: weights[w]))
+    return Chosen(depth, threshold)
 
 
-def scoring_watch(bench: Bench, weight: float) -> Watch:
+def scoring_watch(bench: Bench) -> Watch:
     """PRO chooses among the candidates, too."""
-    settings = ScoringSettings(risk_weight=weight)
+    settings = ScoringSettings(risk_weight=RISK_WEIGHT)
     return Watch(checkpoint=bench.checkpoint, scoring=settings, candidates=CANDIDATES)
 
 
@@ -231,7 +228,7 @@ class Way:
 def ways(bench: Bench, chosen: Chosen) -> list[Way]:
     """All variants, without tasks yet."""
     nobody, pro = Watch(), Watch(checkpoint=bench.checkpoint)
-    scored = scoring_watch(bench, chosen.risk_weight)
+    scored = scoring_watch(bench)
     gate = with_threshold(bench.gate, chosen.threshold)
     where = "the calibrated one" if chosen.threshold == "calibrated" else f"{chosen.threshold}"
     plain = replace(bench.judged(nobody), attempts=1)
@@ -291,7 +288,7 @@ class LookOn:
         asked = self.request
         pro = Pro(_checkpoint(self.checkpoint))
         looking = Bystanders(
-            {"PRO": ProLooks(pro, DROP, HORIZON), "vacuum threshold": VacuumLooks()}
+            {"PRO": ProLooks(pro, DROP, GATE_HORIZON), "vacuum threshold": VacuumLooks()}
         )
         task = draw_task(asked.catalogue, job.site, job.seed, items_of(asked, job.site))
         try:

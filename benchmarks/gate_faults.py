@@ -341,9 +341,14 @@ class Bench:
         from gate_rig import wait_for
 
         for driver in self.gate._drivers.values():
-            wait_for(lambda d=driver: not d._obstacle(), "a server that is free", 30)
+            self._await_free(driver)
         wait_for(self.client.action.server_is_ready, "the gate", 30)
         wait_for(lambda: self.client.states and self.client.state().open, "an open gate", 30)
+
+    def _await_free(self, driver: Any) -> None:
+        from gate_rig import wait_for, within
+
+        wait_for(lambda: not within(self.gate, driver._obstacle), "a server that is free", 30)
 
     # --- one schedule -----------------------------------------------------------------------
 
@@ -541,7 +546,7 @@ class Bench:
         driver = self.gate._drivers["policy"]
         count = self.gate.count_publishers
         wait_for(lambda: count(driver._status_topic) == 1, "the policy's process", 60)
-        wait_for(lambda: not driver._obstacle(), "a free policy", 30)
+        self._await_free(driver)
 
     def _kill(self) -> None:
         if self.process is not None and self.process.poll() is None:

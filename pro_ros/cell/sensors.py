@@ -177,7 +177,7 @@ class Vision:
     """How often the same view is misjudged in the same way."""
     BOTH = 0.4
     """How much less often two views together are misjudged."""
-    FAR_OFF = (0.03, 0.07)
+    FAR_OFF = (0.03, 0.065)
     """How far off the middle a misjudged grasp is, from and to, while on the item [m]."""
 
     def __init__(self, site: Site, rng: np.random.Generator) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from pro_ros.cell.catalogue import Catalogue, Item
 from pro_ros.errors import SpecError, suggest
 
-SOURCE, TARGET = (0.50, -0.30), (0.50, 0.30)
+SOURCE, TARGET = (0.50, -0.26), (0.50, 0.26)
 """Centres of the two totes [m]."""
 
 TOTE = (0.34, 0.42, 0.16)
