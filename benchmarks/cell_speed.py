@@ -20,10 +20,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from pro_ros.cell.catalogue import load_catalogue
 from pro_ros.cell.fleet import FleetRequest, run_fleet
 from pro_ros.cell.request import mujoco_version
-from pro_ros.cell.workers import cores
 from pro_ros.files import atomic_file
 from pro_ros.gate.config import load_gate_config
 from pro_ros.paths import share_file
+from pro_ros.workers import cores
 
 RESULTS = Path(__file__).resolve().parent / "results" / "cell_speed.json"
 SEED = 700_000

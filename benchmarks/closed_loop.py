@@ -54,13 +54,13 @@ from pro_ros.cell.results import (
 from pro_ros.cell.rows import Film, task_rows
 from pro_ros.cell.tasks import draw_task
 from pro_ros.cell.watchers import Pro
-from pro_ros.cell.workers import cores, work_on
 from pro_ros.cli import import_, train
 from pro_ros.files import atomic_file
 from pro_ros.gate.config import GateConfig, load_gate_config
 from pro_ros.model.checkpoint import Checkpoint, load_checkpoint
 from pro_ros.paths import share_file
 from pro_ros.runtime.scoring import ScoringSettings
+from pro_ros.workers import cores, work_on
 
 HERE = Path(__file__).resolve().parent
 SHIPPED = "examples/cell/checkpoint"

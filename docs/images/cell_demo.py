@@ -23,11 +23,11 @@ from pro_ros.cell.catalogue import load_catalogue
 from pro_ros.cell.loop import TaskRun
 from pro_ros.cell.request import gate_of
 from pro_ros.cell.spectator import Spectator
-from pro_ros.cell.workers import one_thread
 from pro_ros.cli.cell_demo import CHECKPOINT, GATE_FILE
 from pro_ros.cli.cell_view import panel
 from pro_ros.gate.config import load_gate_config
 from pro_ros.paths import share_file
+from pro_ros.workers import one_thread
 
 WIDTH, HEIGHT = 96, 30
 

@@ -20,11 +20,11 @@ from pro_ros.cell.results import ClosedLoop, Comparison, Setup, Variant
 from pro_ros.cell.rows import Film, task_rows
 from pro_ros.cell.samples import Sampler
 from pro_ros.cell.tasks import Task, draw_task
-from pro_ros.cell.workers import cores, work_on
 from pro_ros.cell.world import require_mujoco
 from pro_ros.errors import CheckpointError, DataError, SpecError
 from pro_ros.gate.config import GateConfig
 from pro_ros.model.checkpoint import Checkpoint, load_checkpoint
+from pro_ros.workers import cores, work_on
 
 FIRST_SEED: Final = 700_000
 """Of the tasks; neither the shipped checkpoint nor its thresholds come from these."""

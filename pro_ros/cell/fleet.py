@@ -39,8 +39,8 @@ from pro_ros.cell.request import (
     settings_of,
 )
 from pro_ros.cell.tasks import draw_task
-from pro_ros.cell.workers import cores, work_on
 from pro_ros.errors import DataError, StorageError
+from pro_ros.workers import cores, work_on
 
 __all__ = ["Fleet", "FleetRequest", "Job", "Watch", "run_fleet"]
 

@@ -120,7 +120,7 @@ def _show(
 ) -> list[Film]:
     """Show the picks while other processes film them."""
     from pro_ros.cell import demonstration as demo
-    from pro_ros.cell.workers import one_thread
+    from pro_ros.workers import one_thread
 
     _step(2, f"{len(picks)} of them, live (simulated again from the same seeds)")
     over, filmed = threading.Event(), threading.Event()

@@ -79,6 +79,7 @@ def command(
         from pro_ros.files import atomic_dir
         from pro_ros.model.checkpoint import load_checkpoint
         from pro_ros.training.fabric import check_device
+        from pro_ros.workers import cores
 
     check_device(device)
     check_output(output, overwrite, RESULTS, [checkpoint, dataset])
@@ -97,7 +98,7 @@ def command(
         progress("evaluating") as bar,
     ):
         evaluation, items = evaluate_checkpoint(
-            trained, data, request, source, device, Path(cache), bar
+            trained, data, request, source, device, Path(cache), bar, cores()
         )
         bar(1.0, "report")
         write_json(evaluation, folder / "metrics.json")

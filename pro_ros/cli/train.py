@@ -46,6 +46,7 @@ def command(
         from pro_ros.training.config import TrainingConfig
         from pro_ros.training.fabric import launch
         from pro_ros.training.train import save, train
+        from pro_ros.workers import cores
 
     settings = load_model(config, TrainingConfig) if config else TrainingConfig()
     data = Dataset.load(dataset)
@@ -71,7 +72,10 @@ def command(
             bar(epoch, f"loss {losses.get('validation_total', losses['total']):.4f}")
 
         try:
-            training = train(data, settings, fabric, state, report, Path(cache), stage)
+            training = train(
+                data, settings, fabric, state, report, Path(cache), stage,
+                processes=max(1, cores() // devices),
+            )  # fmt: skip
         except KeyboardInterrupt:
             if state.exists() and fabric.is_global_zero:
                 note("the same command goes on after the last whole epoch")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as Seq
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -23,13 +24,20 @@ from pro_ros.files import atomic_file
 from pro_ros.streams.sample import Sample, Step
 from pro_ros.streams.spec import RobotSpec
 from pro_ros.streams.stepper import Stepper
+from pro_ros.workers import work_on
 
 Progress = Callable[[float], None]
 """Called with the share of the work that is done, rising from 0 to 1."""
 
+WORTH_IT: Final = 600.0
+"""Recorded time from which processes side by side make up for what they take to start [s]."""
+
 
 def sequences(
-    dataset: Dataset, progress: Progress | None = None, cache: Path | None = None
+    dataset: Dataset,
+    progress: Progress | None = None,
+    cache: Path | None = None,
+    processes: int = 1,
 ) -> list[Sequence]:
     """All sequences of a data set, recording by recording.
 
@@ -38,40 +46,70 @@ def sequences(
     cache
         Folder for camera frames, which are then memory-mapped instead of held in memory. The
         caller removes it when the sequences are no longer used.
+    processes
+        That read side by side where it is worth while; the result is the same. More than one
+        only below ``if __name__ == "__main__"``, as with :mod:`multiprocessing`.
 
     Raises
     ------
     DataError
         A recording is missing or damaged, or the data set gives no step at all.
     """
-    spans = [max(1, r.end_ns - r.start_ns) for r in dataset.manifest.recordings]
-    total, done = sum(spans), 0
-    found: list[Sequence] = []
-    for entry, span in zip(dataset.manifest.recordings, spans, strict=True):
+    recordings = dataset.manifest.recordings
+    spans = {r.id: max(1, r.end_ns - r.start_ns) for r in recordings}
+    total, done = sum(spans.values()), 0
+    if total < WORTH_IT * 1e9 or dataset.spec.cameras:
+        processes = 1
+    told = 0.0
 
-        def report(share: float, before: int = done, size: int = span) -> None:
-            if progress is not None:
-                progress((before + share * size) / total)
+    def report(span: float) -> None:
+        nonlocal told
+        told = max(told, (done + span) / total)
+        if progress is not None:
+            progress(told)
 
-        with dataset.recording(entry.id) as recording:
+    read = _Reader(dataset, cache, report if processes == 1 else None)
+    found: dict[str, list[Sequence]] = {}
+    for name, those in work_on([r.id for r in recordings], read, processes):
+        found[name] = those
+        done += spans[name]
+        report(0.0)
+    in_order = [sequence for r in recordings for sequence in found[r.id]]
+    if not in_order:
+        raise DataError(f"{dataset.path}: no recording gives a step: look at step and gap")
+    return in_order
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads one recording; goes to the processes as it is.
+
+    ``report`` is told how much of it has been read [ns].
+    """
+
+    dataset: Dataset
+    cache: Path | None
+    report: Progress | None
+
+    def __call__(self, name: str) -> list[Sequence]:
+        """The sequences of a recording."""
+        dataset, report = self.dataset, self.report
+        entry = dataset.entry(name)
+        span = max(1, entry.end_ns - entry.start_ns)
+        with dataset.recording(name) as recording:
             by_events = dataset.spec.episodes.by == "events"
             begins = episode_begins(read_marks(recording)[0]) if by_events else []
-            found += recording_sequences(
-                entry.id,
+            return recording_sequences(
+                name,
                 recording.samples(),
                 dataset.spec,
-                [e for e in dataset.manifest.episodes if e.recording == entry.id],
-                [e for e in dataset.manifest.events if e.recording == entry.id],
+                [e for e in dataset.manifest.episodes if e.recording == name],
+                [e for e in dataset.manifest.events if e.recording == name],
                 entry.end_ns - 1,
-                report,
-                cache,
+                None if report is None else lambda share: report(share * span),
+                self.cache,
                 begins,
             )
-        done += span
-        report(0.0, done, 0)
-    if not found:
-        raise DataError(f"{dataset.path}: no recording gives a step: look at step and gap")
-    return found
 
 
 def recording_sequences(

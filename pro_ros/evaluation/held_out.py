@@ -16,7 +16,7 @@ from pro_ros.episodes.splits import select
 from pro_ros.errors import CheckpointError, DataError, TooFewEpisodesError
 from pro_ros.evaluation.evaluate import evaluate
 from pro_ros.evaluation.results import Evaluation, Settings
-from pro_ros.evaluation.rivals import fit_rivals
+from pro_ros.evaluation.rivals import NAMES, fit_rivals
 from pro_ros.evaluation.scoring import evaluate_scoring
 from pro_ros.evaluation.table import EvaluationItem
 from pro_ros.model.checkpoint import Checkpoint
@@ -38,13 +38,15 @@ class Request:
 
     ``part``: ``test``, ``calibration``, ``validation`` or ``train`` of the data that the
     checkpoint was trained on, or ``all`` episodes of a data set. Empty: ``test`` for the training
-    data and ``all`` for any other. ``resamples``: bootstrap draws.
+    data and ``all`` for any other. ``resamples``: bootstrap draws. ``rivals``: which, of
+    :data:`~pro_ros.evaluation.rivals.NAMES`.
     """
 
     part: str = ""
     resamples: int = 1000
     seed: int = 0
     command: str = ""
+    rivals: tuple[str, ...] = NAMES
 
 
 def evaluate_checkpoint(
@@ -55,6 +57,7 @@ def evaluate_checkpoint(
     device: str = "cpu",
     cache: Path | None = None,
     progress: Progress | None = None,
+    processes: int = 1,
 ) -> tuple[Evaluation, list[EvaluationItem]]:
     """Assess held-out episodes and measure the assessments beside the rivals'.
 
@@ -65,6 +68,8 @@ def evaluate_checkpoint(
         there are no rivals then.
     progress
         Called with the share of the work that is done and what comes next.
+    processes
+        That read the data sets (:func:`pro_ros.episodes.arrays.sequences`).
 
     Raises
     ------
@@ -76,7 +81,7 @@ def evaluate_checkpoint(
     report = progress or (lambda share, what: None)
     checkpoint.check_spec(dataset.spec, str(dataset.path))
     config = _config(checkpoint)
-    whole = read_sequences(dataset, lambda share: report(0.1 * share, "reading"), cache)
+    whole = read_sequences(dataset, lambda share: report(0.1 * share, "reading"), cache, processes)
     trained_here = dataset.fingerprint() == checkpoint.meta.data["fingerprint"]
     part = request.part or (HELD_OUT if trained_here else "all")
     chosen = _chosen(checkpoint, dataset, whole, part, trained_here)
@@ -86,14 +91,14 @@ def evaluate_checkpoint(
     for number, (sequence, item) in enumerate(zip(chosen, labels, strict=True)):
         report(0.1 + 0.1 * number / len(chosen), "assessing")
         items.append(EvaluationItem(sequence, item, assessor.run(sequence)))
-    learned = _learned(checkpoint, dataset, whole, trained_here, rivals_from, cache)
+    learned = _learned(checkpoint, dataset, whole, trained_here, rivals_from, cache, processes)
     if learned and part not in LEARNED_FROM:
 
         def fitted(done: int, total: int) -> None:
             report(0.2 + 0.2 * done / total, "rivals")
 
         fitted(0, 1)
-        items = _with_rivals(items, learned, dataset.spec, config, request.seed, fitted)
+        items = _with_rivals(items, learned, dataset.spec, config, request, fitted)
     evaluation = evaluate(
         items,
         dataset.spec.failure_modes,
@@ -170,6 +175,7 @@ def _learned(
     trained_here: bool,
     rivals_from: Dataset | None,
     cache: Path | None,
+    processes: int,
 ) -> list[Sequence]:
     """What the operator learned from, for the rivals to learn from too."""
     source = whole
@@ -178,7 +184,7 @@ def _learned(
             return []
         if rivals_from.fingerprint() != checkpoint.meta.data["fingerprint"]:
             raise DataError(f"{rivals_from.path}: the checkpoint was trained on other data")
-        source = read_sequences(rivals_from, cache=cache)
+        source = read_sequences(rivals_from, cache=cache, processes=processes)
     parts: dict[str, list[str]] = checkpoint.meta.data["parts"]
     return select(source, [e for part in LEARNED_FROM for e in parts[part]])
 
@@ -188,7 +194,7 @@ def _with_rivals(
     learned: Seq[Sequence],
     spec: RobotSpec,
     config: TrainingConfig,
-    seed: int,
+    request: Request,
     progress: Callable[[int, int], None],
 ) -> list[EvaluationItem]:
     labels: list[Labels] = labels_of(learned, spec, config)
@@ -197,8 +203,9 @@ def _with_rivals(
         spec.failure_modes,
         config.model.horizons,
         config.model.temporal.window,
-        seed,
-        progress=progress,
+        request.seed,
+        request.rivals,
+        progress,
     )
     return [
         replace(item, rivals={name: rival.judge(item.sequence) for name, rival in rivals.items()})

@@ -64,6 +64,7 @@ def train(
     report: Report | None = None,
     cache: Path | None = None,
     stage: Stage | None = None,
+    processes: int = 1,
 ) -> Training:
     """Train and calibrate an operator on a data set.
 
@@ -77,6 +78,8 @@ def train(
         Folder for frames of cameras, which may not fit into memory.
     stage
         Called before and after training with what is being done.
+    processes
+        That read the data set (:func:`pro_ros.episodes.arrays.sequences`).
 
     Raises
     ------
@@ -92,7 +95,9 @@ def train(
         action_features(spec)
     assignment = assign(dataset.manifest.episodes, config.split, config.seed)
     say = stage or (lambda what, share: None)
-    sequences = read_sequences(dataset, lambda share: say("reading the data set", share), cache)
+    sequences = read_sequences(
+        dataset, lambda share: say("reading the data set", share), cache, processes
+    )
     say("preparing", 0.0)
     parts = {part: select(sequences, members(assignment, part)) for part in PARTS}
     if config.scoring is not None:

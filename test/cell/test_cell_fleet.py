@@ -20,7 +20,6 @@ from pro_ros.cell.fleet import Fleet, FleetRequest, Job, Watch, run_fleet
 from pro_ros.cell.journal import Journal, from_line, read_results, to_line
 from pro_ros.cell.loop import SPACING_NS, Attempt, TaskResult
 from pro_ros.cell.sensors import NS, Reading
-from pro_ros.cell.workers import work_on
 from pro_ros.episodes.dataset import Source, create_dataset
 from pro_ros.episodes.marks import BEGIN, END, MOMENT, EventMark, TaskMark
 from pro_ros.episodes.mcap import Writer
@@ -29,6 +28,7 @@ from pro_ros.errors import DataError, ProError, SpecError, StorageError
 from pro_ros.gate.config import load_gate_config
 from pro_ros.paths import share_file
 from pro_ros.streams.spec import load_spec
+from pro_ros.workers import work_on
 
 CATALOGUE = load_catalogue()
 GATE = load_gate_config(share_file("config/cell/gate.yaml"))

@@ -13,6 +13,7 @@ from rosbags.highlevel import AnyReader
 
 from pro_ros.cell.bags import EpisodeBag
 from pro_ros.cell.catalogue import load_catalogue
+from pro_ros.cell.judge import DROP, Failure, Judge
 from pro_ros.cell.loop import TaskRun
 from pro_ros.cell.messages import TOPICS
 from pro_ros.cell.sensors import NS, Reading
@@ -120,6 +121,27 @@ def test_what_is_held_at_a_stop_is_set_down_and_picked_again_or_lies_where_it_be
     result, _ = run(5, Threshold(ALWAYS), attempts=2)
     assert result.attempts[0].stopped
     assert not result.dropped
+
+
+def test_what_falls_in_a_recovery_counts_and_belongs_to_no_recorded_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[Any] = []
+    task = draw_task(CATALOGUE, "ash", 5, ("tea_box",))
+    running = TaskRun(CATALOGUE, task, gate(2), Threshold(ALWAYS), listener=said.append)
+    take = Judge.take
+
+    def falls_once(judge: Judge, reading: Reading) -> Failure | None:
+        if running._recovery is None or judge.failures:
+            return take(judge, reading)
+        judge.failures.append(Failure(DROP, reading.stamp_ns))
+        return judge.failures[-1]
+
+    monkeypatch.setattr(Judge, "take", falls_once)
+    result = running.run()
+    assert result.dropped
+    assert [mode for mode, _ in result.attempts[0].failures] == [DROP]
+    assert DROP not in {m.name for m in said if isinstance(m, EventMark)}
 
 
 def test_the_vacuum_shows_a_drop_before_the_switch_does() -> None:

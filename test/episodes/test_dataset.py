@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from pro_ros.episodes import arrays
 from pro_ros.episodes.arrays import sequences
 from pro_ros.episodes.dataset import Dataset, Source, create_dataset
 from pro_ros.episodes.outcome_table import apply_outcomes
@@ -108,6 +109,24 @@ def test_a_data_set_is_read_back_as_it_was_made(tmp_path, runs):
     assert made.warnings == ()
     found = sequences(again)
     assert [len(s) for s in found] == [3, 3]
+
+
+def test_processes_side_by_side_read_the_same_in_the_same_order(tmp_path, runs, monkeypatch):
+    monkeypatch.setattr(arrays, "WORTH_IT", 0.0)
+    made = create_dataset(tmp_path / "ds", "two runs", make_spec(), runs).dataset
+    alone, heard = sequences(made), []
+    together = sequences(made, heard.append, processes=2)
+    assert [s.id for s in together] == [s.id for s in alone] == ["a#0", "b#0"]
+    for one, other in zip(together, alone, strict=True):
+        assert one.episodes == other.episodes
+        assert one.events == other.events
+        for modality, values in other.values.items():
+            np.testing.assert_array_equal(one.values[modality], values)
+            np.testing.assert_array_equal(one.mask[modality], other.mask[modality])
+    assert heard == [0.5, 1.0]
+    runs[1].path.unlink()
+    with pytest.raises(DataError, match=r"recording 'b' is missing"):
+        sequences(made, processes=2)
 
 
 def test_a_copied_recording_moves_with_the_data_set(tmp_path, runs):
