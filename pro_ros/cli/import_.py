@@ -59,6 +59,7 @@ def command(
     from pro_ros.episodes.dataset import create_dataset
     from pro_ros.episodes.runs import split_run
     from pro_ros.streams.spec import load_spec
+    from pro_ros.workers import cores
 
     places = [split_run(source)[0] for source in sources]
     check_output(output, overwrite, DATASET, [*places, streams])
@@ -76,6 +77,7 @@ def command(
                 allow_missing=allow_missing,
                 overwrite=overwrite,
                 progress=bar,
+                processes=cores(),
             )
     _show(output, created, (*lines, *created.warnings), as_json)
 

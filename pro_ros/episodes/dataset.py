@@ -27,10 +27,14 @@ from pro_ros.episodes.segment import Segmentation, segment
 from pro_ros.errors import DataError, suggest
 from pro_ros.files import atomic_dir
 from pro_ros.streams.spec import RobotSpec, load_spec
+from pro_ros.workers import work_on
 
 MANIFEST = "manifest.json"
 STREAMS = "streams.yaml"
 RECORDINGS = "recordings"
+
+MANY = 64
+"""Recordings from which processes side by side make up for what they take to start."""
 
 Progress = Callable[[float], None]
 
@@ -180,6 +184,7 @@ def create_dataset(
     allow_missing: AllowMissing = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    processes: int = 1,
 ) -> Created:
     """Segment recordings and write them down as a data set, all or nothing.
 
@@ -195,6 +200,9 @@ def create_dataset(
         Streams that a recording may lack.
     progress
         Called with the share of the work that is done, rising from 0 to 1.
+    processes
+        That read side by side where there are many recordings; the result is the same. More than
+        one only below ``if __name__ == "__main__"``, as with :mod:`multiprocessing`.
 
     Raises
     ------
@@ -212,14 +220,12 @@ def create_dataset(
         entries: list[RecordingEntry] = []
         copies: dict[Path, str] = {}
         found: list[Segmentation] = []
-        for number, run in enumerate(runs):
-            report = _share(progress, number, len(runs))
-            entry, segmentation = segment_recording(run, spec, allow_missing, report)
+        segmented = _segmented(runs, spec, allow_missing, progress, processes)
+        for run, (entry, segmentation) in zip(runs, segmented, strict=True):
             if run.copy or run.move:
                 entry = entry.model_copy(update={"path": _copied(run, folder, copies)})
             entries.append(entry)
             found.append(segmentation)
-            report(1.0)
         episodes = [e for s in found for e in s.episodes]
         if outcomes is not None:
             episodes = apply_outcomes(outcomes, episodes, outcome_columns)
@@ -274,14 +280,44 @@ def _check_ids(runs: Sequence[Source]) -> None:
         seen.add(run.id)
 
 
-def _share(progress: Progress | None, number: int, count: int) -> Progress:
-    """Progress of one of several recordings, as a share of them all."""
+def _segmented(
+    runs: Sequence[Source],
+    spec: RobotSpec,
+    allow_missing: AllowMissing,
+    progress: Progress | None,
+    processes: int,
+) -> list[tuple[RecordingEntry, Segmentation]]:
+    """Every recording segmented, in the order of ``runs``."""
+    done = 0
 
     def report(share: float) -> None:
         if progress is not None:
-            progress((number + share) / count)
+            progress((done + share) / len(runs))
 
-    return report
+    if len(runs) < MANY:
+        processes = 1
+    work = _Segmenter(tuple(runs), spec, allow_missing, report if processes == 1 else None)
+    found = {}
+    for number, segmented in work_on(range(len(runs)), work, processes):
+        found[number] = segmented
+        report(1.0)
+        done += 1
+    return [found[number] for number in range(len(runs))]
+
+
+@dataclass(frozen=True)
+class _Segmenter:
+    """Segments one of the recordings; goes to the processes as it is."""
+
+    runs: tuple[Source, ...]
+    spec: RobotSpec
+    allow_missing: AllowMissing
+    report: Progress | None
+
+    def __call__(self, number: int) -> tuple[RecordingEntry, Segmentation]:
+        """The entry of a recording and what was found in it."""
+        report = self.report or (lambda share: None)
+        return segment_recording(self.runs[number], self.spec, self.allow_missing, report)
 
 
 def segment_recording(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from pro_ros.episodes import arrays
+from pro_ros.episodes import arrays, dataset
 from pro_ros.episodes.arrays import sequences
 from pro_ros.episodes.dataset import Dataset, Source, create_dataset
 from pro_ros.episodes.outcome_table import apply_outcomes
@@ -114,6 +114,9 @@ def test_a_data_set_is_read_back_as_it_was_made(tmp_path, runs):
 def test_processes_side_by_side_read_the_same_in_the_same_order(tmp_path, runs, monkeypatch):
     monkeypatch.setattr(arrays, "WORTH_IT", 0.0)
     made = create_dataset(tmp_path / "ds", "two runs", make_spec(), runs).dataset
+    monkeypatch.setattr(dataset, "MANY", 0)
+    other = create_dataset(tmp_path / "other", "two runs", make_spec(), runs, processes=2).dataset
+    assert other.manifest == made.manifest
     alone, heard = sequences(made), []
     together = sequences(made, heard.append, processes=2)
     assert [s.id for s in together] == [s.id for s in alone] == ["a#0", "b#0"]
