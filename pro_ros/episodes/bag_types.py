@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from rosbags.convert.converter import is_same_wireformat, migrate_bytes
@@ -49,21 +49,8 @@ class BagTypes:
     def _store(self, connection: Connection) -> Typestore | None:
         msgtype = connection.msgtype
         if msgtype not in self._stores:
-            self._stores[msgtype] = self._load(connection)
+            self._stores[msgtype] = _load(msgtype, *connection.msgdef)
         return self._stores[msgtype]
-
-    def _load(self, connection: Connection) -> Typestore | None:
-        if connection.msgdef.format is MessageDefinitionFormat.NONE:
-            return typestore() if connection.msgtype in typestore().fielddefs else None
-        store = get_typestore(Stores.EMPTY)
-        # A definition that cannot be parsed, or names types that it does not bring, shows in
-        # many kinds of error; it only matters if the type is needed.
-        try:
-            store.register(_parse(connection))
-            store.get_msgdef(connection.msgtype)
-        except Exception:
-            return None
-        return store
 
     def deserialiser(
         self, connection: Connection, store: Typestore
@@ -134,11 +121,26 @@ def _migrate(
     return migrate_bytes(source, target, msgtype, msgtype, cache, raw, src_is2=False, dst_is2=True)
 
 
-def _parse(connection: Connection) -> Any:
-    """Parse the definition that a bag embeds for a connection's type."""
-    text = connection.msgdef.data
-    if connection.msgdef.format is MessageDefinitionFormat.MSG:
-        return get_types_from_msg(text, connection.msgtype)
+@lru_cache(maxsize=256)
+def _load(msgtype: str, form: MessageDefinitionFormat, text: str) -> Typestore | None:
+    """A store with one type; the same one for all bags that define the type alike."""
+    if form is MessageDefinitionFormat.NONE:
+        return typestore() if msgtype in typestore().fielddefs else None
+    store = get_typestore(Stores.EMPTY)
+    # A definition that cannot be parsed, or names types that it does not bring, shows in
+    # many kinds of error; it only matters if the type is needed.
+    try:
+        store.register(_parse(msgtype, form, text))
+        store.get_msgdef(msgtype)
+    except Exception:
+        return None
+    return store
+
+
+def _parse(msgtype: str, form: MessageDefinitionFormat, text: str) -> Any:
+    """Parse the definition that a bag embeds for a type."""
+    if form is MessageDefinitionFormat.MSG:
+        return get_types_from_msg(text, msgtype)
     if not text.startswith(_IDL_FILE):
         return get_types_from_idl(text)
     types: Any = {}
