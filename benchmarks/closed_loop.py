@@ -73,7 +73,7 @@ FLEET_SEED, TUNING_SEED, JUDGED_SEED = 0, 200_000, 500_000
 DEPTHS = (16_000.0, 20_000.0, 25_000.0)
 """Thresholds of the vacuum to choose from [Pa]."""
 
-SCORES = ("calibrated", 0.4, 0.5, 0.6, 0.7, 0.8)
+SCORES = ("calibrated", 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9)
 """Thresholds of PRO's risk to choose from."""
 
 RISK_WEIGHT = 1.0

@@ -152,6 +152,10 @@ class CausesConfig(StrictModel):
     )
     other: Action = Field("abort", description="Modes that are not listed, or not known")
     policy_failure: Action = Field("retry", description="The policy reported a failure")
+    suspect: bool = Field(
+        False,
+        description="Where it reported no mode, it was the one behind the attempt's highest risk",
+    )
     policy_undecided: Action = Field("abort", description="Nobody knows how it ended")
     attempt_timeout: Action = Field("recover", description="The attempt took too long")
     policy_rejected: Action = Field("abort", description="The policy did not accept")

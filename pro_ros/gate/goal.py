@@ -17,7 +17,10 @@ ALARMS = (TerminationReason.RISK_ALARM, TerminationReason.PREDICTED_FAILURE)
 
 @dataclass
 class Attempt:
-    """The attempt in hand; see :class:`AttemptRecord`."""
+    """The attempt in hand; see :class:`AttemptRecord`.
+
+    ``suspected``: failure mode behind the highest score above 0.
+    """
 
     number: int
     run: int
@@ -25,6 +28,7 @@ class Attempt:
     cause: TerminationReason = TerminationReason.NONE
     mode: str = ""
     peak_risk: float = math.nan
+    suspected: str = ""
     alarm_ns: int | None = None
     stop_ns: int | None = None
 
@@ -35,10 +39,11 @@ class Attempt:
             if cause in ALARMS:
                 self.alarm_ns = now_ns
 
-    def see(self, score: float) -> None:
-        """Keep the highest score."""
+    def see(self, score: float, mode: str) -> None:
+        """Keep the highest score, and what it stands for."""
         if not self.peak_risk >= score:
             self.peak_risk = score
+            self.suspected = mode if score > 0.0 else ""
 
     def record(self, outcome: Outcome, now_ns: int, stopped: bool) -> AttemptRecord:
         """It is over, or its stop is no longer awaited."""

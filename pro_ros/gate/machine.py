@@ -213,7 +213,7 @@ class Gate:
     def _on_assessment(self, seen: AssessmentSeen) -> None:
         verdict = self._watch.see(seen, self._now_ns)
         if self._watch.seen is seen and self._goal is not None and self._goal.attempt is not None:
-            self._goal.attempt.see(seen.score)
+            self._goal.attempt.see(seen.score, seen.mode)
         self._on_verdict(verdict, seen.mode)
 
     def _on_verdict(self, verdict: Verdict, mode: str = "") -> None:
@@ -341,6 +341,9 @@ class Gate:
         elif success is None:
             self._on_policy_over(TerminationReason.POLICY_UNDECIDED, Outcome.UNKNOWN)
         else:
+            goal = self._goal
+            if not mode and self.config.causes.suspect and goal is not None and goal.attempt:
+                mode = goal.attempt.suspected
             self._on_policy_over(TerminationReason.POLICY_FAILURE, Outcome.FAILURE, mode)
 
     def _hear(self) -> None:

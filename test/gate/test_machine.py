@@ -157,6 +157,35 @@ def test_an_alarm_stops_at_once_and_the_retry_waits_for_the_confirmation_and_a_l
     assert second.cause is TerminationReason.SUCCESS
 
 
+def test_what_the_monitor_suspected_stands_for_a_failure_without_a_mode_where_it_is_asked_to() -> (
+    None
+):
+    def failed(suspect: bool, mode: str = "") -> str:
+        modes = {"grip_lost": "abort", "jam": "abort"}
+        bench = Bench(causes={"suspect": suspect, "policy_failure": "abort", "modes": modes})
+        run = bench.running()
+        bench.wait(100, score=0.0, mode="jam")
+        bench.assess(score=0.3, mode="grip_lost")
+        bench.wait(100, score=0.2, mode="jam")
+        bench.give(PolicyFinished(run, False, mode))
+        record = bench.last(Finish).attempts[0]
+        assert record.cause is TerminationReason.POLICY_FAILURE
+        return record.mode
+
+    assert failed(True) == "grip_lost"
+    assert failed(False) == ""
+    # What the policy knows comes first.
+    assert failed(True, "jam") == "jam"
+
+
+def test_without_any_risk_nothing_is_suspected() -> None:
+    bench = Bench(causes={"suspect": True, "policy_failure": "abort"})
+    run = bench.running()
+    bench.wait(200, score=0.0, mode="jam")
+    bench.give(PolicyFinished(run, False))
+    assert bench.last(Finish).attempts[0].mode == ""
+
+
 def test_a_mode_that_needs_it_is_recovered_before_the_retry() -> None:
     bench = Bench()
     run = bench.running()
