@@ -319,7 +319,7 @@ def test_the_table_of_causes_is_that_of_the_gate() -> None:
     rows = rows_of(section_of("gate.md", "What follows a cause"), "Cause")
     said = {names(row[1])[0]: names(row[2])[0] for row in rows}
     causes = gate_config.CausesConfig()
-    actions = causes.model_dump(exclude={"modes"})
+    actions = causes.model_dump(exclude={"modes", "suspect"})
     death = gate_config.GateConfig().on_monitor_death
     assert said == {**causes.modes, **actions, "on_monitor_death": death}
 
