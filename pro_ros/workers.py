@@ -25,7 +25,7 @@ from pro_ros.errors import DataError, ProError
 Job = TypeVar("Job")
 Done = TypeVar("Done")
 
-GRACE = 5.0
+GRACE = 15.0
 """What a process is given to clean up when it is ended [s]."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
