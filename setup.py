@@ -70,6 +70,7 @@ setup(
             "mujoco>=3.10",
             "mypy>=1.10",
             "pytest>=8,<9",  # launch_testing's plugin does not know 9
+            "pytest-xdist>=3.5",
             "ruff>=0.5",
         ],
     },

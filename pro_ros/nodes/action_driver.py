@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from action_msgs.srv import CancelGoal
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.qos import qos_profile_action_status_default
+from rclpy.task import Future
 from rosidl_runtime_py import set_message_fields
 from rosidl_runtime_py.utilities import get_action
 
@@ -32,6 +34,9 @@ LIVE = (
     GoalStatus.STATUS_EXECUTING,
     GoalStatus.STATUS_CANCELING,
 )
+
+ASK_S = 5.0
+"""After which a question is asked again: the question or its answer may be lost [s]."""
 
 UNFIT = (TypeError, ValueError, AssertionError, AttributeError)
 """What setting a field of a message to a value of another type raises."""
@@ -103,6 +108,11 @@ class ActionDriver:
         # What the server executes by its own word, whoever ordered it.
         self._executing: set[bytes] = set()
         self._servers: set[bytes] = set()
+        self._results = node.create_client(
+            self.action.Impl.GetResultService, f"{name}/_action/get_result"
+        )
+        # Goals whose results were asked for, and when.
+        self._asked: dict[bytes, tuple[Future, float]] = {}
         self._status_topic = node.resolve_topic_name(f"{name}/_action/status")
         node.create_subscription(
             GoalStatusArray, self._status_topic, self._on_status, qos_profile_action_status_default
@@ -139,6 +149,7 @@ class ActionDriver:
         self._refresh_servers()
         if self._newest in self._runs and not self.client.server_is_ready():
             self._tell(Word(self._newest, "lost"))
+        self._doubt()
 
     def destroy(self) -> None:
         """Take the client down."""
@@ -164,7 +175,34 @@ class ActionDriver:
         servers = {bytes(server.endpoint_gid) for server in found}
         if self._servers - servers:
             self._executing = set()
+        if self._servers != servers:
+            self._forget(set(self._asked))
         self._servers = servers
+
+    def _doubt(self) -> None:
+        """Ask for the results of goals that the server is said to execute, though nobody waits.
+
+        The last word of a server that is gone may be heard after another one has come, and
+        nobody takes it back. A server answers when the goal ends, and at once where it does not
+        know it.
+        """
+        waits = self._newest in self._runs and self._newest not in self._unwanted
+        if waits or len(self._servers) != 1 or not self._results.service_is_ready():
+            return
+        now = time.monotonic()
+        self._forget({goal for goal, (_, at) in self._asked.items() if now - at > ASK_S})
+        for goal in self._executing - set(self._ended_goals) - set(self._asked):
+            request = self.action.Impl.GetResultService.Request()
+            request.goal_id.uuid = list(goal)
+            asked = self._results.call_async(request)
+            self._asked[goal] = (asked, now)
+            asked.add_done_callback(lambda _, goal=goal: self._executing.discard(goal))
+
+    def _forget(self, goals: set[bytes]) -> None:
+        """Take no answer about them any more."""
+        for goal in goals:
+            asked, _ = self._asked.pop(goal)
+            self._results.remove_pending_request(asked)
 
     def _on_status(self, message: GoalStatusArray) -> None:
         self._refresh_servers()

@@ -245,7 +245,7 @@ def test_the_shell_completes_commands_and_options(tmp_path: Path) -> None:
         assert done.stderr == ""
         return done.stdout.split()
 
-    assert complete("pro-ros ", 1) == list(COMMANDS)
+    assert complete("pro-ros ", 1) == [*COMMANDS, "cell"]
     assert complete("pro-ros in", 1) == ["inspect"]
     assert "--resamples" in complete("pro-ros evaluate --re", 2)
 

@@ -42,13 +42,16 @@ def stream(topic: str, msgtype: str, *features: dict[str, Any], **more: Any) -> 
     }  # fmt: skip
 
 
-def assert_parity(source: Path, bag: Path, spec: RobotSpec, prefix: str = "") -> int:
+def assert_parity(
+    source: Path, bag: Path, spec: RobotSpec, prefix: str = "", blank_ends: bool = False
+) -> int:
+    """``blank_ends``: the first or the last row has no value, so that no message tells of it."""
     with open_recording(source, spec, table_prefix=prefix) as recording:
         direct = list(recording.samples())
         extent = recording.start_ns, recording.end_ns
     with open_recording(bag, spec) as recording:
         through = list(recording.samples())
-        assert (recording.start_ns, recording.end_ns) == extent
+        assert blank_ends or (recording.start_ns, recording.end_ns) == extent
     assert [s[:3] for s in direct] == [s[:3] for s in through]
     for a, b in zip(direct, through, strict=True):
         np.testing.assert_array_equal(a.values, b.values)
@@ -190,7 +193,8 @@ def test_any_table_reads_the_same_from_table_and_bag(
             import_table(folder / "table.csv", spec, folder / "bag")
         return
     made = import_table(folder / "table.csv", spec, folder / "bag")
-    assert_parity(folder / "table.csv", made.path, spec)
+    blank_ends = any(all(value is None for value in lines[end]) for end in (0, -1))
+    assert_parity(folder / "table.csv", made.path, spec, blank_ends=blank_ends)
 
 
 def test_same_table_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
-from functools import lru_cache
 from typing import Any
 
 from pro_ros.gate.config import GateConfig
@@ -384,34 +384,53 @@ class World:
 
     def key(self) -> tuple[Any, ...]:
         """Equal for worlds that can only go on alike, whatever time it is."""
-        return tuple(canonical(self, self))
+        found: tuple[Any, ...] = canonical(self, self)
+        return found
+
+
+class Remembered(dict[type, Any]):
+    """What a function says of a class, worked out once."""
+
+    def __init__(self, say: Callable[[type], Any]) -> None:
+        super().__init__()
+        self._say = say
+
+    def __missing__(self, kind: type) -> Any:
+        found = self[kind] = self._say(kind)
+        return found
+
+
+def changes(kind: type) -> bool:
+    """Whether objects of a class change; all others are shared."""
+    if is_dataclass(kind):
+        return not kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    if kind in (list, deque):
+        return True
+    return kind.__module__.startswith("pro_ros.gate") and not issubclass(kind, Enum | GateConfig)
+
+
+CHANGES = Remembered(changes)
 
 
 def twin(value: Any) -> Any:
     """A deep copy that shares what cannot change."""
     kind = type(value)
     if kind is list:
-        return [twin(v) for v in value]
+        return [twin(v) if CHANGES[type(v)] else v for v in value]
     if kind is deque:
         return deque(value, value.maxlen)
-    if not changes(kind):
-        return value
     other = object.__new__(kind)
-    vars(other).update({name: twin(part) for name, part in vars(value).items()})
+    parts = vars(other)
+    parts.update(vars(value))
+    for name, part in vars(value).items():
+        if CHANGES[type(part)]:
+            parts[name] = twin(part)
     return other
-
-
-@lru_cache(maxsize=64)
-def changes(kind: type) -> bool:
-    """Whether objects of a class change; all others are shared."""
-    if is_dataclass(kind):
-        return not kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    return kind.__module__.startswith("pro_ros.gate") and not issubclass(kind, Enum | GateConfig)
 
 
 COUNTED = {"run", "runs", "_runs", "unconfirmed"}
 LEFT_OUT = {
-    "config", "_config", "_out", "_told", "goals", "finished", "goal_id", "peak_risk",
+    "config", "_config", "_out", "_told", "goals", "finished", "goal_id", "peak_risk", "suspected",
     "alarm_ns", "stop_ns", "stopped_ns", "begin_ns", "end_ns", "newest", "sequence", "stamp_ns",
     "seen", "now_ns", "_now_ns", "obedient", "reasons", "_limit", "_limit_ns", "_needed",
     "_span_ns",
@@ -420,23 +439,16 @@ LEFT_OUT = {
 }  # fmt: skip
 """What does not change what can follow."""
 
+PLAIN = Remembered(
+    lambda kind: kind in (int, float, str, bool, type(None)) or issubclass(kind, Enum)
+)
+"""Whether a value of a class stands for itself."""
 
-def canonical(value: Any, world: World, name: str = "") -> Any:
+
+def canonical(value: Any, world: World) -> Any:
+    """What of a value decides what can follow."""
     kind = type(value)
-    if name in COUNTED:
-        return None if value is None else world.runs - value
-    if kind is int:
-        if name in ("row", "_row"):
-            return min(value, world.config.freshness.needed)
-        if name in ("row_ns", "_row_ns"):
-            # Nothing but what is left of the time that a row must last.
-            period = world.config.freshness.period
-            return max(value - world.now_ns + round(period * SECOND), 0) if value else None
-        if name == "low_ns":
-            # How long ago it became low decides nothing.
-            return max(value - world.now_ns, 0)
-        return max(value - world.now_ns, -20 * SECOND) if name.endswith("_ns") else value
-    if kind in (float, str, bool, type(None)) or isinstance(value, Enum):
+    if PLAIN[kind]:
         return value
     if kind is AssessmentSeen:
         # The next one advances and a restart goes back, whatever the numbers are.
@@ -445,13 +457,46 @@ def canonical(value: Any, world: World, name: str = "") -> Any:
         return (value.outcome, value.cause, value.mode)
     if kind in (list, tuple, deque):
         return tuple([canonical(v, world) for v in value])
-    return tuple([canonical(getattr(value, n), world, n) for n in names_of(kind, value)])
+    parts = vars(value)
+    rules = RULES.get(kind)
+    if rules is None:
+        rules = RULES[kind] = tuple((n, rule_of(n)) for n in parts if kept(n, kind))
+    found = []
+    for name, rule in rules:
+        part = parts[name]
+        if rule is not None and part is not None:
+            part = rule(part, world)
+        elif not PLAIN[type(part)]:
+            part = canonical(part, world)
+        found.append(part)
+    return tuple(found)
 
 
-@lru_cache(maxsize=64)
-def kept_names(kind: type, names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(n for n in names if n not in LEFT_OUT or (n == "begin_ns" and kind is Task))
+Rule = Callable[[Any, World], Any]
+RULES: dict[type, tuple[tuple[str, Rule | None], ...]] = {}
 
 
-def names_of(kind: type, value: Any) -> tuple[str, ...]:
-    return kept_names(kind, tuple(vars(value)))
+def kept(name: str, kind: type) -> bool:
+    return name not in LEFT_OUT or (name == "begin_ns" and kind is Task)
+
+
+def rule_of(name: str) -> Rule | None:
+    """What an attribute's numbers are reduced to; None: nothing."""
+    if name in COUNTED:
+        return lambda value, world: world.runs - value
+    if name in ("row", "_row"):
+        return lambda value, world: min(value, world.config.freshness.needed)
+    if name in ("row_ns", "_row_ns"):
+        return left_of_row
+    if name == "low_ns":
+        # How long ago it became low decides nothing.
+        return lambda value, world: max(value - world.now_ns, 0)
+    if name.endswith("_ns"):
+        return lambda value, world: max(value - world.now_ns, -20 * SECOND)
+    return None
+
+
+def left_of_row(value: int, world: World) -> int | None:
+    """Nothing but what is left of the time that a row must last."""
+    period = world.config.freshness.period
+    return max(value - world.now_ns + round(period * SECOND), 0) if value else None

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from waiting import SOON, wait_for
+from waiting import SOON, START_S, answered, wait_for, within
 
 # The middleware's default needs ten seconds to notice that a process is gone.
 os.environ.setdefault(
@@ -187,20 +187,16 @@ class Order:
 
     def __init__(self, client: Client, goal: ExecuteTask.Goal) -> None:
         self.feedback: list[ExecuteTask.Feedback] = []
+        self._client = client
         self._result: Any = None
         self.sent = time.monotonic()
         self.ended = 0.0
-
-        def send() -> None:
-            self._sending = client.action.send_goal_async(
+        self._sending = within(
+            client,
+            lambda: client.action.send_goal_async(
                 goal, feedback_callback=lambda message: self.feedback.append(message.feedback)
-            )
-
-        # In the executor's thread: sent from another one, rclpy's client may take the answer
-        # before it has noted the question, and drop it.
-        assert client.executor is not None
-        sending = client.executor.create_task(send)
-        wait_for(sending.done, "the client's executor runs")
+            ),
+        )
 
     @property
     def handle(self) -> Any:
@@ -208,7 +204,7 @@ class Order:
         return self._sending.result()
 
     def cancel(self) -> None:
-        answer = self.handle.cancel_goal_async()
+        answer = within(self._client, self.handle.cancel_goal_async)
         wait_for(answer.done, "the gate answers a cancel")
 
     def result(self, seconds: float = SOON) -> ExecuteTask.Result:
@@ -219,7 +215,7 @@ class Order:
         """The result with the goal's status."""
         if self._result is None:
             assert self.handle.accepted
-            self._result = self.handle.get_result_async()
+            self._result = within(self._client, self.handle.get_result_async)
         wait_for(self._result.done, "the goal ends", seconds)
         self.ended = self.ended or time.monotonic()
         return self._result.result()
@@ -289,6 +285,26 @@ class Rig:
     def await_state(self, state: State) -> None:
         self.client.await_state(state)
 
+    def predict(self, success: float) -> None:
+        """The monitor predicts this from now on, and the gate has heard it."""
+        self.monitor.success = success
+        wait_for(
+            lambda: math.isclose(self.gate.gate.snapshot().success, success, rel_tol=1e-6),
+            "the gate hears the prediction",
+        )
+
+    def find_policy(self, alone: bool = True) -> None:
+        """Wait until gate and policy have found each other; ``alone``: and no other policy."""
+        driver = self.gate._drivers["policy"]
+        wait_for(driver.client.server_is_ready, "the gate finds the policy", START_S)
+        if alone:
+            wait_for(
+                lambda: not within(self.gate, driver._obstacle), "the gate may start it", START_S
+            )
+        # A question about no goal at all.
+        kind = driver.action.Impl.GetResultService
+        answered(self.gate, kind, f"{driver._name}/_action/get_result", kind.Request())
+
 
 class Spinning:
     """Nodes with an executor thread each, taken down in the end."""
@@ -355,12 +371,14 @@ def running(
     policy_parameters: Mapping[str, Any] | None = None,
     others: Callable[[], list[Node]] = list,
     await_policy: bool = True,
+    alone: bool = True,
     **sections: Any,
 ) -> Iterator[Rig]:
     """A rig, taken down afterwards.
 
     ``script``: a scripted policy that plays it; ``policy``: makes another node; without both
-    there is none in this process. ``others``: makes further nodes. ``sections``: of the gate file.
+    there is none in this process. ``others``: makes further nodes. ``alone``: no other policy is
+    wanted. ``sections``: of the gate file.
     """
     spinning = Spinning()
     client = Client()
@@ -384,8 +402,7 @@ def running(
         rig = Rig(monitor, gate, client, made)
         wait_for(client.action.server_is_ready, "the gate serves its action")
         if await_policy:
-            ready = gate._drivers["policy"].client.server_is_ready
-            wait_for(ready, "the gate finds the policy")
+            rig.find_policy(alone)
         wait_for(lambda: client.states, "the gate tells its state")
         yield rig
     finally:

@@ -14,21 +14,25 @@ from typing import Any
 
 import pytest
 import rclpy
+from action_msgs.msg import GoalStatus, GoalStatusArray
 from gate_rig import (
+    LATCHED,
     PERIOD,
     THRESHOLD,
     Client,
+    FakeMonitor,
     HandPolicy,
     Rig,
+    Spinning,
     causes,
     outcome,
     process,
     reason,
     running,
-    wait_for,
     write_gate_file,
 )
 from pro_ros.msg import EpisodeEvent, GateState
+from waiting import START_S, known_to, wait_for, within
 
 from pro_ros.gate.reasons import Monitor, State, TerminationReason
 from pro_ros.nodes.scripted_policy import ScriptedPolicy
@@ -42,6 +46,7 @@ SLACK_S = 0.15
 def slipping(rig: Rig) -> None:
     """The risk is high while the run goes on, and low once it has stopped."""
     wait_for(lambda: rig.policy.live, "the policy runs")
+    rig.await_state(State.RUNNING)
     rig.monitor.raise_risk("slip")
     wait_for(lambda: not rig.policy.live, "the policy stops")
     rig.monitor.lower_risk()
@@ -180,13 +185,12 @@ def test_a_predicted_failure_stops_the_attempt(tmp_path: Path) -> None:
 
 def test_a_policy_that_does_not_judge_itself_is_judged_by_the_monitor(tmp_path: Path) -> None:
     with running(tmp_path, policy=HandPolicy, parameters={"policy.success_field": ""}) as rig:
-        rig.monitor.success = 0.9
+        rig.predict(success=0.9)
         order = rig.order()
         wait_for(lambda: rig.policy.handles, "the policy runs")
         rig.policy.end()
         assert reason(order.result()) == "SUCCESS"
-        rig.monitor.success = 0.1
-        time.sleep(0.1)
+        rig.predict(success=0.1)
         order = rig.order()
         wait_for(lambda: len(rig.policy.handles) == 2, "the policy runs again")
         rig.policy.end()
@@ -195,7 +199,7 @@ def test_a_policy_that_does_not_judge_itself_is_judged_by_the_monitor(tmp_path: 
 
 def test_a_run_that_somebody_else_cancelled_is_no_success(tmp_path: Path) -> None:
     with running(tmp_path, policy=HandPolicy) as rig:
-        rig.monitor.success = 0.9
+        rig.predict(success=0.9)
         order = rig.order()
         rig.await_state(State.RUNNING)
         goal = rig.gate._drivers["policy"]._runs[1]
@@ -235,7 +239,7 @@ def test_a_cancel_of_the_client_and_nothing_else_makes_a_goal_canceled(tmp_path:
 def test_a_goal_can_be_cancelled_before_its_attempt(tmp_path: Path) -> None:
     with running(tmp_path, ["succeed"]) as rig:
         rig.monitor.risk = 0.9
-        time.sleep(0.2)
+        wait_for(lambda: rig.gate.gate.snapshot().alarm, "the gate hears the risk")
         order = rig.order()
         rig.await_state(State.VERIFYING)
         order.cancel()
@@ -468,8 +472,7 @@ def test_a_killed_policy_latches_the_gate_until_a_person_rearms_it(tmp_path: Pat
         assert not rig.client.rearm().accepted
         assert rig.client.rearm(robot_stopped=True).accepted
         with process("scripted_policy", duration=0.3):
-            driver = rig.gate._drivers["policy"]
-            wait_for(lambda: not driver._obstacle(), "one policy", 30)
+            rig.find_policy()
             assert reason(rig.order().result()) == "SUCCESS"
 
 
@@ -507,7 +510,7 @@ def test_two_policies_of_one_name_are_not_started(tmp_path: Path) -> None:
         )
         return list(twin)
 
-    with running(tmp_path, ["succeed"], others=others) as rig:
+    with running(tmp_path, ["succeed"], others=others, alone=False) as rig:
         count = rig.gate.count_publishers
         wait_for(lambda: count("/run_policy/_action/status") == 2, "both are seen")
         assert reason(rig.order().result()) == "POLICY_REJECTED"
@@ -533,6 +536,26 @@ def test_a_policy_that_works_for_somebody_else_is_left_alone(tmp_path: Path) -> 
         assert reason(order.result()) == "SUCCESS"
 
 
+def test_the_last_word_of_a_policy_that_is_gone_does_not_block_the_next_one(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, policy=HandPolicy) as rig:
+        driver = rig.gate._drivers["policy"]
+        late = GoalStatus(status=GoalStatus.STATUS_CANCELING)
+        late.goal_info.goal_id.uuid = [7] * 16
+
+        def hear() -> str:
+            driver._on_status(GoalStatusArray(status_list=[late]))
+            return driver._obstacle()
+
+        assert within(rig.gate, hear) == "'run_policy' still executes another goal"
+        wait_for(lambda: not driver._executing, "the policy knows nothing of them")
+        order = rig.order()
+        wait_for(lambda: rig.policy.handles, "the policy runs")
+        rig.policy.end(success=True)
+        assert reason(order.result()) == "SUCCESS"
+
+
 # --- the monitor ----------------------------------------------------------------------------
 
 
@@ -548,9 +571,8 @@ def test_a_monitor_that_cannot_be_believed_closes_the_gate_in_time(
             rig.monitor.sequence = 0
         else:
             rig.monitor.fault = fault
-        time.sleep(0.02)
-        last = rig.monitor.last_good
         result = order.result()
+        last = rig.monitor.last_good
         told = rig.policy.told_ns / 1e9
         assert (reason(result), outcome(result)) == ("MONITOR_DEAD", "INTERRUPTED")
         assert order.status() == "aborted"
@@ -643,8 +665,6 @@ def test_a_late_subscriber_hears_the_state_at_once(tmp_path: Path) -> None:
         order.result()
         rig.await_state(State.LATCHED)
         states: list[GateState] = []
-        from gate_rig import LATCHED
-
         late = rclpy.create_node("late")
         try:
             late.create_subscription(GateState, "/pro_gate/state", states.append, LATCHED)
@@ -729,7 +749,7 @@ def test_a_policy_of_another_type_is_driven_by_a_mapping(tmp_path: Path) -> None
             "policy.success_field": "",
         },
     ) as rig:
-        rig.monitor.success = 0.9
+        rig.predict(success=0.9)
         order = rig.order()
         wait_for(lambda: rig.policy.handles, "the policy runs")
         assert rig.policy.goals[0].order == 7
@@ -819,8 +839,6 @@ def test_a_gate_that_is_told_to_end_stops_the_policy_first(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     path = write_gate_file(tmp_path / "gate.yaml")
-    from gate_rig import FakeMonitor, Spinning
-
     spinning, client = Spinning(), Client()
     monitor = FakeMonitor(client)
     policy = HandPolicy()
@@ -828,10 +846,9 @@ def test_a_gate_that_is_told_to_end_stops_the_policy_first(
         spinning.add(client)
         spinning.add(policy)
         with process("gate", gate_file=path) as gate:
-            wait_for(client.action.server_is_ready, "the gate", 60)
+            wait_for(client.action.server_is_ready, "the gate", START_S)
+            known_to(client, "/pro_gate")
             wait_for(lambda: client.states and client.state().open, "the gate opens")
-            wait_for(lambda: client.count_publishers("/run_policy/_action/status"), "the policy")
-            time.sleep(0.5)
             order = client.order()
             wait_for(lambda: policy.handles, "the policy runs")
             gate.send_signal(number)
@@ -855,7 +872,7 @@ def test_two_gates_of_one_name_take_no_goal(tmp_path: Path) -> None:
         process("gate", "--ros-args", "-r", "__node:=pro_gate_2"),
     ):
         count = rig.gate.count_publishers
-        wait_for(lambda: count("/execute_task/_action/status") == 2, "both are seen", 60)
+        wait_for(lambda: count("/execute_task/_action/status") == 2, "both are seen", START_S)
         assert not rig.order().handle.accepted
         assert rig.policy.runs == 0
 
@@ -864,8 +881,6 @@ def test_a_gate_that_was_stopped_for_a_while_stops_the_policy_when_it_goes_on(
     tmp_path: Path,
 ) -> None:
     path = write_gate_file(tmp_path / "gate.yaml")
-    from gate_rig import FakeMonitor, Spinning
-
     spinning, client = Spinning(), Client()
     monitor = FakeMonitor(client)
     policy = spinning.add(ScriptedPolicy(parameter_overrides=[
@@ -874,9 +889,9 @@ def test_a_gate_that_was_stopped_for_a_while_stops_the_policy_when_it_goes_on(
     try:
         spinning.add(client)
         with process("gate", gate_file=path) as gate:
-            wait_for(client.action.server_is_ready, "the gate", 60)
+            wait_for(client.action.server_is_ready, "the gate", START_S)
+            known_to(client, "/pro_gate")
             wait_for(lambda: client.states and client.state().open, "the gate opens")
-            time.sleep(0.5)
             order = client.order()
             wait_for(lambda: policy.live, "the policy runs")
             os.kill(gate.pid, signal.SIGSTOP)

@@ -21,11 +21,10 @@ from lifecycle_msgs.srv import GetState
 from pro_ros.msg import Heartbeat, Risk
 from rcl_interfaces.srv import GetParameters
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.task import Future
+from waiting import ANSWER_S, START_S
 
 from pro_ros.streams.spec import load_spec
-
-START_S = 60.0
-"""Enough for torch to be imported on a busy machine."""
 
 
 class Launched:
@@ -93,11 +92,24 @@ class Listener:
         return messages
 
     def ask(self, launched: Launched, kind: Any, service: str, request: Any) -> Any:
+        """The answer of a service that may be asked as often as one likes.
+
+        Who has found a service is not yet found by it, and an answer to somebody unknown is lost:
+        it is asked again.
+        """
         client = self.node.create_client(kind, service)
-        self.wait(launched, client.service_is_ready)
-        answer = client.call_async(request)
-        self.wait(launched, answer.done, 10)
-        return answer.result()
+        asked: list[Future] = []
+        due = 0.0
+
+        def answered() -> bool:
+            nonlocal due
+            if client.service_is_ready() and time.monotonic() >= due:
+                due = time.monotonic() + ANSWER_S
+                asked.append(client.call_async(request))
+            return any(one.done() for one in asked)
+
+        self.wait(launched, answered)
+        return next(one.result() for one in asked if one.done())
 
     def parameters(self, launched: Launched, node: str, *names: str) -> list[Any]:
         request = GetParameters.Request(names=list(names))

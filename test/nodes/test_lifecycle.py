@@ -34,7 +34,7 @@ SHUTDOWN = {"unconfigured": 5, "inactive": 6, "active": 7}
 def call(rig: Rig, kind: type, service: str, request: Any) -> Any:
     """The answer of one of the monitor's services."""
     client = rig.other.create_client(kind, f"/pro/{service}")
-    assert client.wait_for_service(10.0)
+    wait_for(client.service_is_ready, f"there is a {service}")
     future = client.call_async(request)
     wait_for(future.done, f"an answer of {service}")
     rig.other.destroy_client(client)
@@ -623,7 +623,7 @@ def test_a_failure_in_a_timer_does_not_end_the_node(ros, model):
     answers = SingleThreadedExecutor()
     answers.add_node(other)
     client = other.create_client(ChangeState, "/pro/change_state")
-    assert client.wait_for_service(10.0)
+    wait_for(client.service_is_ready, "there is a change_state")
     # By its number, as launch asks: rclpy raises where it is not possible now.
     request = ChangeState.Request()
     request.transition.id = ACTIVATE

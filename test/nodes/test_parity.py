@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,15 @@ from pro_ros.nodes.qos import LATCHED
 from pro_ros.runtime.replay import replay
 
 Raw = tuple[str, str, int, bytes]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here a recording takes as long as the machine wants, by the steady clock.
+
+    That no step came for half a second of it is said live, and is in no replay.
+    """
+    monkeypatch.setattr("pro_ros.runtime.live.LEAST_SILENCE_S", math.inf)
 
 
 def messages_of(bag: Path) -> list[Raw]:

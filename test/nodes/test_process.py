@@ -21,11 +21,9 @@ from live_toy import well
 from pro_ros.msg import Assessment
 from rclpy.executors import SingleThreadedExecutor
 from rig import Ear, wait_for
+from waiting import START_S
 
 from pro_ros.nodes.pro_node import main
-
-START_S = 60.0
-"""Starting means loading torch, on a machine that may be busy."""
 
 BAD = ("Traceback", "terminate called", "core dumped", "Segmentation")
 """What a clean end does not print."""

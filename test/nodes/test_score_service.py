@@ -44,7 +44,7 @@ def fed(ros: None, scored: Path) -> Iterator[tuple[Rig, Callable[..., Any]]]:
         feeder = threading.Thread(target=feed, daemon=True)
         feeder.start()
         client = rig.other.create_client(ScoreActions, "/pro/score_actions")
-        assert client.wait_for_service(10.0)
+        wait_for(client.service_is_ready, "there is no service")
 
         def call(actions: np.ndarray, **changes: Any) -> ScoreActions.Response:
             request = ScoreActions.Request()
@@ -143,7 +143,7 @@ def test_a_checkpoint_without_a_scorer_says_so(ros, tmp_path):
     random_checkpoint(tmp_path / "m", robot({"rate": 20}))
     with running(tmp_path / "m") as rig:
         client = rig.other.create_client(ScoreActions, "/pro/score_actions")
-        assert client.wait_for_service(10.0)
+        wait_for(client.service_is_ready, "there is no service")
         future = client.call_async(ScoreActions.Request())
         wait_for(future.done, "the service does not answer")
         assert "scoring" in future.result().reason

@@ -6,7 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from rcl_interfaces.srv import ListParameters
+from rclpy.node import Node
+
 SOON = 15.0
+START_S = 60.0
+"""For a process to start, on a machine that may be busy."""
+
+ANSWER_S = 2.0
+"""For an answer; none within it is taken for lost."""
 
 
 def wait_for(what: Callable[[], Any], why: str, seconds: float = SOON) -> Any:
@@ -18,3 +26,49 @@ def wait_for(what: Callable[[], Any], why: str, seconds: float = SOON) -> Any:
             return found
         time.sleep(0.002)
     raise AssertionError(f"not within {seconds} s: {why}")
+
+
+def within(node: Node, act: Callable[[], Any]) -> Any:
+    """What ``act`` returns, called in the thread of the node's executor.
+
+    Sent from another thread, a question may be answered before rclpy's client has noted it, and
+    the answer is dropped.
+    """
+    assert node.executor is not None
+    task = node.executor.create_task(act)
+    wait_for(task.done, "the node's executor runs")
+    return task.result()
+
+
+def answered(node: Node, kind: Any, service: str, request: Any, seconds: float = START_S) -> Any:
+    """The answer of a service that may be asked as often as one likes.
+
+    It is asked until it answers: who has found a service is not yet found by it, and an answer to
+    somebody unknown is lost.
+    """
+    client = node.create_client(kind, service)
+    end = time.monotonic() + seconds
+    try:
+        while True:
+            wait_for(client.service_is_ready, f"{service} is found", end - time.monotonic())
+            answer = within(node, lambda: client.call_async(request))
+            last = end - time.monotonic() < ANSWER_S
+            try:
+                wait_for(answer.done, f"{service} answers", ANSWER_S)
+            except AssertionError:
+                if last:
+                    raise
+                client.remove_pending_request(answer)
+            else:
+                return answer.result()
+    finally:
+        node.destroy_client(client)
+
+
+def known_to(node: Node, other: str) -> None:
+    """Wait until ``other``, a node of another process, has found all that is in this one.
+
+    Processes tell each other of their ends in the order in which they were made: who answers the
+    newest has found those before it.
+    """
+    answered(node, ListParameters, f"{other}/list_parameters", ListParameters.Request())
