@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import Pace
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -61,14 +62,16 @@ def test_an_alarm_reaches_the_policy_at_once_and_a_quiet_task_costs_little(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "latency.json"
-    done = run(
-        "gate_latency.py", "--alarms", "15", "--tasks", "2", "--seconds", "1", "--out", str(out)
-    )
+    with Pace() as pace:
+        done = run(
+            "gate_latency.py", *("--alarms", "15", "--tasks", "2", "--seconds", "1"),
+            *("--out", str(out)),
+        )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(out.read_text(encoding="utf-8"))
     # The bars are for a machine that does nothing else; here only what cannot be noise.
-    assert found["alarm_to_cancel_ms"]["from_receipt"]["p50"] < 50.0
-    assert found["overhead"]["extra_ms"] < 200.0
+    assert found["alarm_to_cancel_ms"]["from_receipt"]["p50"] < 50.0 * pace.slowdown
+    assert found["overhead"]["extra_ms"] < 200.0 * pace.slowdown
 
 
 BROKEN = {

@@ -643,13 +643,20 @@ def test_a_burst_of_old_assessments_does_not_open_the_gate(tmp_path: Path) -> No
         tmp_path,
         ["succeed"],
         verification={"low_risk": False, "hold": 0.0, "timeout": 0.5},
+        freshness={"period": 0.4, "needed": 5},
     ) as rig:
+        wait_for(lambda: rig.client.state().open, "the gate opens")
         rig.monitor.fault = "dead"
         wait_for(lambda: not rig.client.state().open, "the gate closes")
-        for _ in range(8):
+
+        def burst() -> None:
             rig.monitor.fault = ""
-            rig.monitor.publish()
+            for _ in range(8):
+                rig.monitor.publish()
             rig.monitor.fault = "dead"
+
+        # In the gate's own thread, so that all of them wait for it: 0.4 s of a sound monitor.
+        within(rig.gate, burst)
         assert reason(rig.order().result()) == "MONITOR_DEAD"
         assert rig.policy.runs == 0
 

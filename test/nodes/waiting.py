@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -38,6 +40,40 @@ def within(node: Node, act: Callable[[], Any]) -> Any:
     task = node.executor.create_task(act)
     wait_for(task.done, "the node's executor runs")
     return task.result()
+
+
+class Pace:
+    """How many times longer than by itself the machine takes for some work, while this is open.
+
+    For tests of times that are those of a machine which does nothing else.
+    """
+
+    WORK, PAUSE_S = 20_000, 0.02
+
+    def __init__(self) -> None:
+        self._found = [1.0]
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    @property
+    def slowdown(self) -> float:
+        """The median."""
+        return statistics.median(self._found)
+
+    def __enter__(self) -> Pace:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self.PAUSE_S):
+            wall, own = time.perf_counter(), time.thread_time()
+            sum(range(self.WORK))
+            wall, own = time.perf_counter() - wall, time.thread_time() - own
+            self._found.append(max(1.0, wall / own))
 
 
 def answered(node: Node, kind: Any, service: str, request: Any, seconds: float = START_S) -> Any:
