@@ -100,11 +100,12 @@ class Size:
     fleet: int
     tuning: int
     judged: int
+    watched: int
     films: int
 
 
-FULL = Size(fleet=190, tuning=20, judged=100, films=6)
-QUICK = Size(fleet=0, tuning=1, judged=1, films=1)
+FULL = Size(fleet=240, tuning=15, judged=150, watched=400, films=6)
+QUICK = Size(fleet=0, tuning=1, judged=1, watched=1, films=1)
 """Without a fleet the checkpoint that ships is judged."""
 
 
@@ -307,7 +308,7 @@ def foresee(bench: Bench) -> tuple[RiskCurve, ...]:
     """Recall of drops over false alarms, of PRO and of the rival, on the same attempts."""
     print(f"{time.strftime('%H:%M:%S')}  foresight", flush=True)
     request = replace(bench.judged(Watch()), attempts=1)
-    jobs = [Job(site, JUDGED_SEED + k) for site in request.sites for k in range(bench.size.judged)]
+    jobs = [Job(site, JUDGED_SEED + k) for site in request.sites for k in range(bench.size.watched)]
     done = dict(work_on(jobs, LookOn(request, bench.checkpoint), bench.jobs or cores()))
     names = ("PRO", "vacuum threshold")
     # In the order of the tasks, not in that in which they were done.

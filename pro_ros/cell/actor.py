@@ -85,6 +85,7 @@ class Actor:
         self._last: Sequence[float] = (0.0,) * WIDTH
         self._looked_ns: int | None = None
         self._lesson = ""
+        self._part, self._done = False, 0
         self.steps = 0
 
     @property
@@ -138,6 +139,8 @@ class Actor:
                 return False
             self._looked_ns = None
             self._policy.begin(self.seen, self._lesson)
+        if self._outdated:
+            self._queue = []
         if not self._queue and not self._plan():
             return self._over()
         self._give(self._queue.pop(0))
@@ -147,11 +150,17 @@ class Actor:
         self.doing, self.steps = what, 0
         self._queue, self._chosen, self._due_ns = [], None, None
 
+    @property
+    def _outdated(self) -> bool:
+        """Whether the actions in hand were planned without a part, and there is one now."""
+        return self.doing is Doing.POLICY and self.seen.part and not self._part
+
     def _plan(self) -> bool:
         """Ask the policy for the next actions; false: it has finished."""
         if self._chosen is not None:
-            self._policy.executed(self._chosen)
+            self._policy.executed(self._chosen, self._done)
             self._chosen = None
+        self._part, self._done = self.seen.part, 0
         count = self._candidates if self.doing is Doing.POLICY else 1
         chunks = self._policy.propose(self.seen, count)
         if self._policy.done:
@@ -165,6 +174,7 @@ class Actor:
         vx, vy, vz, wz, valve = action
         self._cell.command((vx, vy, vz, wz), round(valve))
         self._last = action
+        self._done += 1
         self.steps += 1
 
     def _brake(self) -> bool:

@@ -75,7 +75,7 @@ class Site(StrictModel):
     speed: float = Field(0.45, gt=0, le=1.5, description="Of the policy in transit [m/s]")
     acceleration: float = Field(6.0, gt=0, le=12, description="Limit of the robot [m/s2]")
     aim: NotNegative = Field(0.004, description="Error of the item's pose, deviation [m]")
-    misjudged: Share = Field(0.4, description="How often that pose is far off the centre")
+    misjudged: Share = Field(0.2, description="How often that pose is far off the centre")
     clutter: tuple[int, int] = Field((2, 4), description="Other items in the tote, from and to")
 
     @model_validator(mode="after")

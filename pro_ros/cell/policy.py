@@ -117,7 +117,7 @@ class Policy:
         self._grasp = (0.0, 0.0)
         self._spot = TARGET
         self._recovering = False
-        self._expected: list[Belief] = []
+        self._expected: list[list[Belief]] = []
         self.missed = False
 
     # What a caller uses
@@ -179,9 +179,9 @@ class Policy:
             styles = [self._habit] * count
         return np.stack([self._roll(style) for style in styles])
 
-    def executed(self, candidate: int) -> None:
-        """The first :data:`EXECUTED` actions of a candidate have been carried out."""
-        self._belief = self._expected[candidate]
+    def executed(self, candidate: int, actions: int = EXECUTED) -> None:
+        """So many of the first :data:`EXECUTED` actions of a candidate have been carried out."""
+        self._belief = self._expected[candidate][actions]
 
     # How it behaves
 
@@ -201,11 +201,11 @@ class Policy:
         pace = float(np.clip(rng.lognormal(0.0, 0.3), 0.45, 1.6))
         sharp = float(np.clip(rng.lognormal(0.0, 0.35), 0.3, 1.8))
         cut = habit.cut * float(rng.uniform(0.5, 1.0))
-        dwell = habit.dwell + max(0.0, float(rng.normal(0.0, 0.2)))
+        dwell = habit.dwell + max(0.0, float(rng.normal(0.0, 0.3)))
         style = Style(min(habit.speed * pace, 1.3), min(habit.sharpness * sharp, 9.0), cut, dwell)
         lesson = self._lesson
         if lesson in ("drop", "jam", "double_pick"):
-            style = Style(min(style.speed, 0.4), min(style.sharpness, 1.1), 0.0, 0.55)
+            style = Style(min(style.speed, 0.4), min(style.sharpness, 1.1), 0.0, 0.8)
         elif lesson == "miss":
             style = replace(style, dwell=0.4)
         return style
@@ -233,9 +233,10 @@ class Policy:
         """Carry the belief forward by one chunk."""
         b = replace(self._belief)
         rows = np.zeros((CHUNK, WIDTH))
+        expected: list[Belief] = []
         for k, row in enumerate(rows):
-            if k == EXECUTED:
-                self._expected.append(replace(b))
+            if k <= EXECUTED:
+                expected.append(replace(b))
             self._advance(b, style)
             velocity = self._towards(b, self._goal(b), style)
             # Cups are round: the tool never turns.
@@ -249,6 +250,7 @@ class Policy:
                 b.z = max(b.z, self._top() - 0.004)
             if b.gripped >= 0.0:
                 b.gripped += PERIOD
+        self._expected.append(expected)
         return rows
 
     def _towards(

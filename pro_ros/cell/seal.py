@@ -32,6 +32,9 @@ ARC = 2.0 * math.pi * CUP_RADIUS / PADS
 OPEN = 3.5e-4
 """Widest gap of a soft lip beside a surface that it does not reach [m]."""
 
+TOUCHES = 1e-4
+"""A gap below this is none [m]."""
+
 CREEP_FROM = 0.2
 """Share of the strongest possible pull at which the lip begins to creep."""
 
@@ -43,7 +46,7 @@ CREEP_MOST = 1.6
 SPARE, PLENTY = 3.0, 90.0
 """Pull beyond which more makes no difference: [N], and [N/kg] of the item."""
 
-WRINKLED = 0.4
+WRINKLED = 1.0
 """Creep of a lip that just came to touch."""
 
 PRESSED = 2.0
@@ -120,11 +123,14 @@ class Seal:
                 if gap < best.get(one, math.inf):
                     best[one] = gap
                     held = thing
-        gaps = best.values()
         self.contacts = count
         self.middle = (x / count, y / count) if count else (0.0, 0.0)
-        touching = sum(gap < 1e-4 for gap in gaps)
-        openings = sum(min(max(gap, 0.0), OPEN) for gap in gaps) + (PADS - len(gaps)) * OPEN
+        touching, openings = 0, (PADS - len(best)) * OPEN
+        for gap in best.values():
+            if gap < TOUCHES:
+                touching += 1
+            if gap > 0.0:
+                openings += gap if gap < OPEN else OPEN
         self.touching = touching
         self._holding = held
         area = ARC * openings + self._wear + max(self.creep, 0.0) * CREEP_AREA

@@ -13,7 +13,7 @@ from pro_ros.cell.cell import Cell, Command
 from pro_ros.cell.judge import Failure
 from pro_ros.cell.policy import Policy
 from pro_ros.cell.runner import HEARD, Ended, Runner
-from pro_ros.cell.sensors import SCALE_TARGET, STOP, Reading
+from pro_ros.cell.sensors import PART, SCALE_TARGET, STOP, Reading
 from pro_ros.cell.tasks import draw_task
 from pro_ros.errors import SpecError
 
@@ -95,6 +95,17 @@ def test_an_attempt_runs_to_its_end_and_is_judged_by_the_scale() -> None:
     again = at.go_on(1.0)
     assert again == Ended(False, True)
     assert len(at.commands) == count
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_part_ends_the_actions_that_were_planned_without_one(seed: int) -> None:
+    at = Reached(seed, candidates=2)
+    at.start()
+    at.go_on(10.0, lambda: at.newest[PART].values[0] > 0.5)
+    asked = len(at.chunks)
+    # Three periods: without this, the chunk in hand goes on for up to ten.
+    at.go_on(0.06)
+    assert len(at.chunks) == asked + 1
 
 
 def test_a_stop_brakes_keeps_the_valve_and_ends() -> None:
