@@ -308,7 +308,8 @@ def foresee(bench: Bench) -> tuple[RiskCurve, ...]:
     """Recall of drops over false alarms, of PRO and of the rival, on the same attempts."""
     print(f"{time.strftime('%H:%M:%S')}  foresight", flush=True)
     request = replace(bench.judged(Watch()), attempts=1)
-    jobs = [Job(site, JUDGED_SEED + k) for site in request.sites for k in range(bench.size.watched)]
+    seeds = range(JUDGED_SEED, JUDGED_SEED + bench.size.watched)
+    jobs = [Job(site, seed) for site in request.sites for seed in seeds]
     done = dict(work_on(jobs, LookOn(request, bench.checkpoint), bench.jobs or cores()))
     names = ("PRO", "vacuum threshold")
     # In the order of the tasks, not in that in which they were done.
