@@ -179,7 +179,7 @@ class Policy:
             styles = [self._habit] * count
         return np.stack([self._roll(style) for style in styles])
 
-    def executed(self, candidate: int, actions: int = EXECUTED) -> None:
+    def executed(self, candidate: int, actions: int) -> None:
         """So many of the first :data:`EXECUTED` actions of a candidate have been carried out."""
         self._belief = self._expected[candidate][actions]
 
