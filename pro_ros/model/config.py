@@ -74,11 +74,18 @@ class TextEncoderConfig(StrictModel):
 
     ``hashing``: built in, no download: signed hashing of words and character n-grams.
     ``huggingface``: mean-pooled states of any language model by name or path.
+
+    A text that no training had, as a new site's name is, points where others' names happen to lie:
+    ``task`` and ``context`` leave out what deployments do not share with the training data.
     """
 
     kind: Literal["hashing", "huggingface"] = "hashing"
     model: str = ""
     size: int = Field(64, ge=8, le=4096, description="Vector size of kind hashing")
+    task: bool = Field(True, description="Whether the task's text is read")
+    context: tuple[str, ...] | None = Field(
+        None, description="Keys of the context that are read; left out: all"
+    )
 
     @model_validator(mode="after")
     def _model_named(self) -> TextEncoderConfig:

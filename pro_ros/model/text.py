@@ -51,6 +51,12 @@ class TextEncoder:
         """Copies of an operator share its frozen language model."""
         return self
 
+    def describe(self, task: str, context: Mapping[str, str]) -> str:
+        """As :func:`describe`, of what the configuration lets the operator read."""
+        wanted = self.config.context
+        kept = {k: v for k, v in context.items() if wanted is None or k in wanted}
+        return describe(task if self.config.task else "", kept)
+
     def encode(self, texts: Seq[str]) -> FloatArray:
         """Unit vectors, float32 ``[N, size]``; an empty text gives zeros, which mean "absent"."""
         vectors = np.zeros((len(texts), self.size), dtype=np.float32)
@@ -68,7 +74,7 @@ class TextEncoder:
         a robot that is told a goal and keeps it; before the first, and in episodes that say
         nothing, it is ``default``.
         """
-        texts = [describe(e.task, e.context) or default for e in sequence.episodes]
+        texts = [self.describe(e.task, e.context) or default for e in sequence.episodes]
         vectors = self.encode([*texts, default])
         index = np.where(sequence.episode >= 0, np.arange(len(sequence)), -1)
         latest = np.maximum.accumulate(index)

@@ -15,7 +15,6 @@ from pro_ros.model.calibration import Assess, Calibration
 from pro_ros.model.folded import FoldedStep
 from pro_ros.model.operator import Inputs, Operator
 from pro_ros.model.outputs import Assessment, Assessments
-from pro_ros.model.text import describe
 from pro_ros.streams.sample import ByteArray, FloatArray, Step
 from pro_ros.streams.spec import RobotSpec
 
@@ -100,11 +99,12 @@ class Assessor:
 
     def set_task(self, task: str = "", context: Mapping[str, str] | None = None) -> None:
         """Set the goal from the next step on; memory is kept."""
-        text = describe(task, context or {})
+        encoder = self.operator.text_encoder
+        text = encoder.describe(task, context or {})
         self._told = bool(text)
         episodes = self.checkpoint.spec.episodes
-        self._goal = text or describe(episodes.task, episodes.context)
-        vector = self.operator.text_encoder.encode([self._goal])
+        self._goal = text or encoder.describe(episodes.task, episodes.context)
+        vector = encoder.encode([self._goal])
         self._text = torch.from_numpy(vector).to(self.device)
         if self._folded is not None:
             self._folded.set_text(vector[0])

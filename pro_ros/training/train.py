@@ -25,7 +25,6 @@ from pro_ros.model.chunks import action_features
 from pro_ros.model.factory import build_operator
 from pro_ros.model.operator import Operator
 from pro_ros.model.scorer import Scorer
-from pro_ros.model.text import describe
 from pro_ros.streams.spec import RobotSpec
 from pro_ros.training.batches import BatchMaker
 from pro_ros.training.calibrate import Trained, calibrate
@@ -262,8 +261,9 @@ def _maker(
     labels: Seq[Labels],
     config: TrainingConfig,
 ) -> BatchMaker:
-    default = describe(spec.episodes.task, spec.episodes.context)
-    text = [operator.text_encoder.track(s, default) for s in sequences]
+    encoder = operator.text_encoder
+    default = encoder.describe(spec.episodes.task, spec.episodes.context)
+    text = [encoder.track(s, default) for s in sequences]
     return BatchMaker(sequences, labels, text, operator.context, config.loss)
 
 

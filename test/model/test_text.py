@@ -70,6 +70,17 @@ def test_a_sequence_without_episodes_has_the_default_goal():
     np.testing.assert_array_equal(said, encoder.encode(["idle", "idle"]))
 
 
+def test_only_what_the_configuration_names_is_read():
+    context = {"robot": "ur5e-2", "site": "oslo", "sku": "A7"}
+    everything = TextEncoder(TextEncoderConfig(size=32))
+    assert everything.describe("pick", context) == describe("pick", context)
+    sku = TextEncoder(TextEncoderConfig(size=32, context=("sku",)))
+    assert sku.describe("pick", context) == "pick; sku: A7"
+    nothing = TextEncoder(TextEncoderConfig(size=32, task=False, context=()))
+    assert nothing.describe("pick", context) == ""
+    assert not nothing.track(sequence([0, 0], ["pick"])).any()
+
+
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory) -> Path:
     """A tiny language model with random weights, as a local folder."""
