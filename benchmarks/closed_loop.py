@@ -34,7 +34,14 @@ from pro_ros.cell.cell import DivergedError
 from pro_ros.cell.chosen import choose
 from pro_ros.cell.film import film
 from pro_ros.cell.fleet import FleetRequest, Job, Watch, run_fleet
-from pro_ros.cell.foresight import Bystanders, ProLooks, Track, VacuumLooks, risk_curve
+from pro_ros.cell.foresight import (
+    Bystanders,
+    Onlooker,
+    ProLooks,
+    Track,
+    VacuumLooks,
+    risk_curve,
+)
 from pro_ros.cell.journal import read_results
 from pro_ros.cell.judge import DROP
 from pro_ros.cell.loop import TaskResult, TaskRun
@@ -67,13 +74,13 @@ SHIPPED = "examples/cell/checkpoint"
 RESULTS = HERE / "results" / "closed_loop.json"
 PAGE = HERE.parent / "docs" / "benchmarks" / "closed_loop.html"
 
-FLEET_SEED, TUNING_SEED, JUDGED_SEED = 0, 200_000, 500_000
+FLEET_SEED, TUNING_SEED, JUDGED_SEED = 0, 200_000, 600_000
 """First seeds of the three parts: no task is in two of them."""
 
 DEPTHS = (16_000.0, 20_000.0, 25_000.0)
 """Thresholds of the vacuum to choose from [Pa]."""
 
-SCORES = ("calibrated", 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9)
+SCORES = ("calibrated", 0.7, 0.8, 0.85, 0.9, 0.94, 0.97)
 """Thresholds of PRO's risk to choose from."""
 
 RISK_WEIGHT = 1.0
@@ -83,11 +90,12 @@ RETRY_COST = 0.1
 """What a retry costs when a threshold is chosen [successes]."""
 
 CANDIDATES = 8
-GATE_HORIZON = 1.0
-"""Of the risk that the gate alarms on, and that looks on [s]."""
+HORIZONS = (2.0, 4.0)
+"""An onlooker claims a drop within so long, and PRO's risk is that within so long [s]. The longer
+one is the longest that PRO states, and about as long as an item is held."""
 
-HORIZON = 2.0
-"""An onlooker's alarm claims a drop within so long [s]."""
+PRO, RIVAL = "PRO", "vacuum threshold"
+"""Who looks on."""
 
 NEVER = 1.0
 """A threshold that no risk reaches."""
@@ -104,7 +112,7 @@ class Size:
     films: int
 
 
-FULL = Size(fleet=240, tuning=15, judged=150, watched=400, films=6)
+FULL = Size(fleet=480, tuning=30, judged=150, watched=400, films=6)
 QUICK = Size(fleet=0, tuning=1, judged=1, watched=1, films=1)
 """Without a fleet the checkpoint that ships is judged."""
 
@@ -287,10 +295,11 @@ class LookOn:
     def __call__(self, job: Job) -> dict[str, list[Track]]:
         """Tracks of a task."""
         asked = self.request
-        pro = Pro(_checkpoint(self.checkpoint))
-        looking = Bystanders(
-            {"PRO": ProLooks(pro, DROP, GATE_HORIZON), "vacuum threshold": VacuumLooks()}
-        )
+        checkpoint = _checkpoint(self.checkpoint)
+        onlookers: dict[str, Onlooker] = {
+            f"{PRO} {horizon:g}": ProLooks(Pro(checkpoint), DROP, horizon) for horizon in HORIZONS
+        }
+        looking = Bystanders({**onlookers, RIVAL: VacuumLooks()})
         task = draw_task(asked.catalogue, job.site, job.seed, items_of(asked, job.site))
         try:
             TaskRun(asked.catalogue, task, gate_of(asked), looking).run()
@@ -311,11 +320,16 @@ def foresee(bench: Bench) -> tuple[RiskCurve, ...]:
     seeds = range(JUDGED_SEED, JUDGED_SEED + bench.size.watched)
     jobs = [Job(site, seed) for site in request.sites for seed in seeds]
     done = dict(work_on(jobs, LookOn(request, bench.checkpoint), bench.jobs or cores()))
-    names = ("PRO", "vacuum threshold")
-    # In the order of the tasks, not in that in which they were done.
-    tracks = {name: [t for job in jobs for t in done[job].get(name, [])] for name in names}
+
+    def curve(name: str, onlooker: str, horizon: float) -> RiskCurve:
+        # In the order of the tasks, not in that in which they were done.
+        tracks = [t for job in jobs for t in done[job].get(onlooker, [])]
+        return risk_curve(name, tracks, DROP, horizon, asked=foresight.ASKED)
+
     return tuple(
-        risk_curve(name, tracks[name], DROP, HORIZON, asked=foresight.ASKED) for name in names
+        curve(name, onlooker, horizon)
+        for horizon in HORIZONS
+        for name, onlooker in ((PRO, f"{PRO} {horizon:g}"), (RIVAL, RIVAL))
     )
 
 
@@ -393,7 +407,10 @@ def run(bench: Bench) -> ClosedLoop:
             Comparison(new="scored", old="gate", bars=SCORING_BARS, need="any"),
         ),
         risk=curves,
-        risk_bars=(RiskBar(name="PRO", target=DROP, asked=6.0, recall=0.8),),
+        risk_bars=tuple(
+            RiskBar(name=PRO, target=DROP, horizon=horizon, asked=6.0, recall=0.8)
+            for horizon in HORIZONS
+        ),
     )
     requests = {way.variant.key: way.request for way in found}
     return results.model_copy(update={"films": films(bench, results, requests, chosen.depth)})

@@ -443,7 +443,25 @@ def loop_variants(results: Results) -> str:
         ]
         name = f"({v.letter}) {v.name}"
         rows.append([f"**{name}**" if v.ours else name, *cells])
-    return table(head, rows)
+    stops = []
+    for v in found.variants:
+        stopped, fell = false_stops(found, v)
+        if stopped:
+            stops.append(f"({v.letter}) {fell} of {stopped}")
+    return table(head, rows) + (
+        "\n\nFalse stops at which the item falls when nobody stops the attempt, and comes to lie "
+        f"where it should all the same: {', '.join(stops)}."
+    )
+
+
+def false_stops(found: Any, variant: Any) -> tuple[int, int]:
+    """First attempts stopped that end well when nobody stops them; in how many the item fell."""
+    free = {t.key: t.first for t in found.variant(variant.reference or found.plain).tasks}
+    wrong = [
+        free[t.key] for t in variant.tasks
+        if t.first and t.first.stopped and free.get(t.key) and free[t.key].outcome == "success"
+    ]  # fmt: skip
+    return len(wrong), sum(any(f.mode == "drop" for f in first.failures) for first in wrong)
 
 
 def loop_verdicts(results: Results) -> str:
@@ -467,12 +485,13 @@ def loop_verdicts(results: Results) -> str:
 def loop_risk(results: Results) -> str:
     """How early, and how often."""
     found, _ = loop_statistics(results)
-    head = ["who looks on", "false alarms per hour", "recall of drops", "median lead [s]",
-            "10th percentile [s]"]  # fmt: skip
+    head = ["a drop within", "who looks on", "false alarms per hour", "recall of drops",
+            "median lead [s]", "10th percentile [s]"]  # fmt: skip
     rows = []
     for curve in found.risk:
         for p in curve.points:
             rows.append([
+                f"{curve.horizon:g} s",
                 f"**{curve.name}**" if curve.name == "PRO" else curve.name,
                 f"{p.rate:.1f} (at most {p.asked:g})",
                 in_percent(p.recall, False), in_percent(p.lead_median, False),

@@ -78,7 +78,7 @@ def render(results: ClosedLoop) -> str:
         ],
         "panels": views.panels(statistics),
         "compared": [_comparison(results, c) for c in compared],
-        "risk": [_risk(results, target) for target in views.targets(results.risk)],
+        "risk": [_risk(results, *about) for about in views.targets(results.risk)],
         "modes": _modes(statistics),
         "leads": _leads(statistics),
         "parts": _parts(results),
@@ -117,8 +117,8 @@ def _comparison(results: ClosedLoop, found: Compared) -> dict[str, Any]:
     }
 
 
-def _risk(results: ClosedLoop, target: str) -> dict[str, Any]:
-    curves = [c for c in results.risk if c.target == target]
+def _risk(results: ClosedLoop, target: str, horizon: float) -> dict[str, Any]:
+    curves = [c for c in results.risk if (c.target, c.horizon) == (target, horizon)]
     asked = sorted({p.asked for c in curves for p in c.points})
     rows = []
     for curve in curves:
@@ -144,7 +144,7 @@ def _risk(results: ClosedLoop, target: str) -> dict[str, Any]:
         leads.append((curve.name, len(point.lead_s), curve.events, drawn))
     return {
         "target": target,
-        "horizon": curves[0].horizon,
+        "horizon": horizon,
         "hours": curves[0].hours,
         "events": curves[0].events,
         "chart": charts.risk_chart(curves, asked),

@@ -104,7 +104,7 @@ class RiskPoint(StrictModel):
 
 
 class RiskCurve(StrictModel):
-    """How well one watcher foresees one failure mode on the held-out sites.
+    """How well one watcher foresees one failure mode within ``horizon`` [s] on held-out sites.
 
     ``rates``, ``recalls``: false alarms per hour against event recall, as the threshold falls.
     """
@@ -121,10 +121,11 @@ class RiskCurve(StrictModel):
 
 
 class RiskBar(StrictModel):
-    """What is asked of the foresight of the curve ``name`` for ``target``."""
+    """What is asked of a curve: of ``name``, for ``target`` within ``horizon`` [s]."""
 
     name: str
     target: str
+    horizon: float
     asked: float
     recall: float
 

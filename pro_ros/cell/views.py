@@ -162,11 +162,12 @@ def verdict_line(compared: Compared, new: Variant, old: Variant) -> tuple[str, s
 def risk_verdict(results: ClosedLoop, bar: RiskBar) -> tuple[str, str]:
     """State and sentence of a bar on foresight."""
     asked = (
-        f"{bar.name}, recall of {noun(bar.target)}s at {bar.asked:g} false alarms per hour: "
-        f"asked {bar.recall:.2f}"
+        f"{bar.name}, recall of {noun(bar.target)}s within {bar.horizon:g} s at {bar.asked:g} "
+        f"false alarms per hour: asked {bar.recall:.2f}"
     )
     for curve in results.risk:
-        if (curve.name, curve.target) != (bar.name, bar.target):
+        wanted = (bar.name, bar.target, bar.horizon)
+        if (curve.name, curve.target, curve.horizon) != wanted:
             continue
         for point in curve.points:
             if point.asked == bar.asked and point.recall.value is not None:
@@ -194,9 +195,9 @@ def share_cell(number: Number) -> Cell:
     return cell("success", number)
 
 
-def targets(curves: Iterable[RiskCurve]) -> list[str]:
-    """Failure modes that curves are about, in their order."""
-    return list(dict.fromkeys(c.target for c in curves))
+def targets(curves: Iterable[RiskCurve]) -> list[tuple[str, float]]:
+    """Failure modes and horizons that curves are about, in their order."""
+    return list(dict.fromkeys((c.target, c.horizon) for c in curves))
 
 
 def aside(results: ClosedLoop, film: Film) -> str:
