@@ -445,27 +445,13 @@ def loop_variants(results: Results) -> str:
         rows.append([f"**{name}**" if v.ours else name, *cells])
     stops = []
     for v in found.variants:
-        stopped, fell, retries = false_stops(found, v)
+        stopped, fell, retries = statistics.false_stops(v.key)
         if stopped:
             stops.append(f"({v.letter}) {fell} of {stopped}, with {retries} retries")
     return table(head, rows) + (
         "\n\nFalse stops at which the item falls when nobody stops the attempt, and comes to lie "
         f"where it should all the same: {'; '.join(stops)}."
     )
-
-
-def false_stops(found: Any, variant: Any) -> tuple[int, int, int]:
-    """First attempts stopped that end well when nobody stops them.
-
-    How many, in how many of them the item fell, and the retries of the latter's tasks.
-    """
-    free = {t.key: t.first for t in found.variant(variant.reference or found.plain).tasks}
-    wrong = [
-        (t, free[t.key]) for t in variant.tasks
-        if t.first and t.first.stopped and free.get(t.key) and free[t.key].outcome == "success"
-    ]  # fmt: skip
-    fell = [t for t, first in wrong if any(f.mode == "drop" for f in first.failures)]
-    return len(wrong), len(fell), sum(t.retries for t in fell)
 
 
 def loop_verdicts(results: Results) -> str:

@@ -227,6 +227,19 @@ class Statistics:
         draws = np.where(total[:, 0] > 0, ranked[at], np.nan)
         return self._number(float(np.median(ranked)), draws, "")
 
+    def false_stops(self, key: str) -> tuple[int, int, int]:
+        """False stops of a variant: how many; in how many of them the item falls unstopped.
+
+        Third, the retries of the tasks of the latter.
+        """
+        wrong = self._sums(key, "false_stops")[0] > 0
+        free = self.tasks(self._reference(key))
+        fell = [
+            task for task, alone, counts in zip(self.tasks(key), free, wrong, strict=True)
+            if counts and alone.first and any(f.mode == "drop" for f in alone.first.failures)
+        ]  # fmt: skip
+        return int(wrong.sum()), len(fell), sum(t.retries for t in fell)
+
     def _number(self, value: float | None, draws: Replicates, reason: str) -> Number:
         if value is None:
             return Number(value=None, reason=reason)

@@ -155,6 +155,20 @@ def test_a_reference_says_whether_a_stop_was_false() -> None:
     assert found.number("scored", "recovery").value == 1.0
 
 
+def test_a_false_stop_may_have_kept_an_item_from_falling() -> None:
+    """Left alone, the item of task 3 falls, and lies where it should all the same."""
+    fell = attempt(1, "success", failures=(("drop", 4.0),))
+    alone = (*PLAIN[:2], task(3, fell, success=True), PLAIN[3])
+    found = Statistics(results(
+        Variant(key="plain", name="plain", tasks=alone),
+        Variant(key="gate", name="gate", tasks=GATE),
+    ))  # fmt: skip
+    stopped, kept, retries = found.false_stops("gate")
+    assert (stopped, kept) == (2, 1)
+    assert retries == GATE[2].retries > 0
+    assert found.false_stops("plain") == (0, 0, 0)
+
+
 def test_lead_runs_from_the_alarm_to_where_it_would_have_failed(statistics: Statistics) -> None:
     assert statistics.leads("gate") == pytest.approx([1.5])
     drop = statistics.mode("gate", "drop")
